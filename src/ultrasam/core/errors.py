@@ -1,0 +1,10 @@
+"""The one exception that stands for a user's mistake."""
+
+from __future__ import annotations
+
+
+class UltrasamError(Exception):
+    """Unusable input: the message is one line that says what is wrong and what to do next.
+
+    The command line prints it on stderr and exits with code 2, without a traceback.
+    """
