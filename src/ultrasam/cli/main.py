@@ -1,0 +1,129 @@
+"""The `ultrasam` command and its one table of verbs.
+
+A verb is a module of this package with two functions and nothing heavy at its top (import torch, onnxruntime,
+pydicom and the like inside `run`, so that `--help` stays fast):
+
+    \"\"\"Two or three lines: the first text of `ultrasam VERB --help`.\"\"\"
+    from jsonargparse import ArgumentParser, Namespace
+
+    def add_arguments(parser: ArgumentParser) -> None: ...
+    def run(args: Namespace) -> int: ...       # 0: done; 1: finished, but some items failed
+
+`run` prints its result on stdout (with `--json` one JSON object and nothing else), remarks and progress on
+stderr. For a user's mistake it raises `UltrasamError`: one line on stderr and exit code 2, no traceback.
+Wrong options end the same way. A package that is not installed becomes a line naming the extra of the table.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import jsonargparse
+
+from ultrasam import __version__
+from ultrasam.core.errors import UltrasamError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One row of the table: the module with the verb, a short help, the extra that brings its packages."""
+
+    module: str
+    help: str
+    extra: str = ""
+
+
+VERBS = {
+    "segment": Verb("ultrasam.cli.segment", "image and prompts in; mask, overlay and COCO JSON out"),
+    "train": Verb("ultrasam.cli.train", "train a model from a recipe, by name or path", extra="train"),
+    "evaluate": Verb("ultrasam.cli.evaluate", "COCO mAP, IoU, Dice and clicks of a model on a COCO file"),
+    "export": Verb("ultrasam.cli.export", "ONNX files and card of a trained checkpoint", extra="train"),
+    "info": Verb("ultrasam.cli.info", "versions, providers, models, licences and a self-test"),
+}
+
+
+class VerbParser(jsonargparse.ArgumentParser):
+    """A parser whose errors are one line with exit code 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        one_line = " ".join(message.split()).rstrip(".")
+        raise UltrasamError(f"{one_line}; see `{self.prog.split(' [')[0]} --help`") from ex
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0 done, 1 some items failed, 2 nothing done."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except UltrasamError as error:
+        print(f"ultrasam: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader (`| head`) has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("ultrasam: interrupted", file=sys.stderr)
+        return 130
+
+
+def usage() -> str:
+    """The text of `ultrasam --help`, from the table."""
+    width = max(map(len, VERBS))
+    rows = "\n".join(f"  {name:<{width}}  {verb.help}" for name, verb in VERBS.items())
+    return (
+        "usage: ultrasam VERB [options]\n\nPromptable segmentation of ultrasound images.\n\n"
+        f"verbs:\n{rows}\n\n"
+        "`ultrasam VERB --help` explains a verb; `ultrasam --version` prints the version.\n"
+        "exit codes: 0 done; 1 finished, some items failed; 2 nothing done (usage or unusable input)"
+    )
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        print(f"ultrasam {__version__}")
+        return 0
+    if name not in VERBS:
+        raise UltrasamError(f"there is no verb {name!r}: use one of {', '.join(VERBS)}")
+    verb = VERBS[name]
+    try:
+        module = importlib.import_module(verb.module)
+        parser = VerbParser(prog=f"ultrasam {name}", description=module.__doc__)
+        module.add_arguments(parser)
+        return int(module.run(parser.parse_args(join_negative_values(rest))))
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in ("", "ultrasam"):
+            raise
+        extra = f"[{verb.extra}]" if verb.extra else ""
+        raise UltrasamError(
+            f"`ultrasam {name}` needs the package {missing}: pip install 'ultrasam{extra}'"
+        ) from error
+
+
+def join_negative_values(arguments: Sequence[str]) -> list[str]:
+    """["--not", "-3,4"] -> ["--not=-3,4"]: argparse takes a value that starts with a minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        previous = joined[-1] if joined else ""
+        is_value = re.match(r"-(\.?\d|inf|nan)", argument, re.IGNORECASE)
+        if is_value and previous.startswith("--") and len(previous) > 2 and "=" not in previous:
+            joined[-1] = f"{previous}={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
