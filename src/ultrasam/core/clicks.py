@@ -13,10 +13,10 @@ from ultrasam.core.masks import BoolArray, farthest_pixel, label_components
 def next_click(predicted: BoolArray, truth: BoolArray) -> tuple[float, float, bool] | None:
     """The corrective click on the largest error: (x, y, positive), or None if there is no error.
 
-    `predicted` and `truth` are (H, W) bool. Missed and surplus pixels are split into 8-connected components; the
-    click is the centre of that pixel of the largest one which is farthest from its border, positive on missed
-    foreground. Ties: missed before surplus, then raster order. The rule of RITM (Sofiiuk et al., 2021), with the
-    largest component instead of the most distant pixel. Raises ValueError if the shapes differ.
+    `predicted` and `truth` are (H, W) bool. Missed and surplus pixels are split into 8-connected components;
+    the click is the centre of that pixel of the largest one which is farthest from its border, positive on
+    missed foreground. Ties: missed before surplus, then raster order. The rule of RITM (Sofiiuk et al.,
+    2021), with the largest component instead of the most distant pixel. ValueError if the shapes differ.
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"the masks have shapes {predicted.shape} and {truth.shape}: they must be equal")
@@ -29,9 +29,9 @@ def next_click(predicted: BoolArray, truth: BoolArray) -> tuple[float, float, bo
 
 
 def center_click(mask: BoolArray) -> tuple[float, float]:
-    """(x, y) of the pixel centre of `mask` (H, W) bool that is farthest from its border; the first in raster order.
+    """(x, y) of the pixel centre of `mask` (H, W) bool that is farthest from the mask's border.
 
-    Always inside the mask. Raises ValueError if the mask is empty.
+    Always inside the mask; of equal ones the first in raster order. Raises ValueError if the mask is empty.
     """
     column, row = farthest_pixel(mask)
     return column + 0.5, row + 0.5
@@ -40,8 +40,8 @@ def center_click(mask: BoolArray) -> tuple[float, float]:
 def centroid(mask: BoolArray) -> tuple[float, float]:
     """(x, y), the mean of the foreground pixels' coordinates plus 0.5, of `mask` (H, W) bool.
 
-    The point prompt of the UltraSam paper's evaluation; it can lie outside a concave mask. Raises ValueError if the
-    mask is empty.
+    The point prompt of the UltraSam paper's evaluation; it can lie outside a concave mask. Raises ValueError
+    if the mask is empty.
     """
     rows, columns = np.nonzero(mask)
     if not len(rows):
@@ -50,7 +50,7 @@ def centroid(mask: BoolArray) -> tuple[float, float]:
 
 
 def _largest_component(mask: BoolArray) -> tuple[int, BoolArray]:
-    """(pixels, mask) of the largest 8-connected component, the first in raster order; (0, `mask`) if it is empty."""
+    """(pixels, mask) of the largest 8-connected component, the first of equal ones; (0, `mask`) if empty."""
     labels, count = label_components(mask)
     if count <= 1:
         return int(np.count_nonzero(mask)), mask

@@ -1,7 +1,7 @@
 """Binary masks: connected components, Euclidean distance, boxes and COCO encodings.
 
-A mask is a boolean array (H, W). Pixel (column i, row j) covers [i, i+1) x [j, j+1); whatever lies outside the
-image counts as background.
+A mask is a boolean array (H, W). Pixel (column i, row j) covers [i, i+1) x [j, j+1); whatever lies outside
+the image counts as background.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ ROWS_AT_ONCE = 16
 """Rows in one block of the row pass: small enough for the processor's cache."""
 PAIRS_AT_ONCE = 1 << 16
 """Candidates times columns from which on the farthest pixel is looked for by brute force."""
+FARTHEST_VERTEX = 1e6
+"""Polygon coordinates in pixels beyond this are taken for an error in the file."""
 
 
 def label_components(mask: BoolArray) -> tuple[IntArray, int]:
     """Number the 8-connected components of `mask` (H, W) bool.
 
-    Returns labels (H, W) int32, 0 for the background, and the number of components. Components are numbered from 1
-    in raster order of their first pixel.
+    Returns labels (H, W) int32, 0 for the background, and the number of components. Components are numbered
+    from 1 in raster order of their first pixel.
     """
     mask = _as_mask(mask)
     labels = np.zeros(mask.shape, np.int32)
@@ -52,7 +54,7 @@ def label_components(mask: BoolArray) -> tuple[IntArray, int]:
 
 def _connect_runs(starts: IndexArray, ends: IndexArray, stride: int) -> IndexArray:
     """The first run of each run's component, for half-open runs in raster order at flat positions."""
-    # Runs touch, diagonally too, when the one above ends at or after this start and starts at or before this end.
+    # Runs touch, diagonally too, if the upper one ends at or after this start and starts by this end.
     first = np.searchsorted(ends, starts - stride, side="left")
     count = np.searchsorted(starts, ends - stride, side="right") - first
     below = np.repeat(np.arange(len(starts)), count)
@@ -70,11 +72,11 @@ def _connect_runs(starts: IndexArray, ends: IndexArray, stride: int) -> IndexArr
 
 
 def distance_to_border(mask: BoolArray) -> FloatArray:
-    """Exact Euclidean distance in pixels from each foreground pixel's centre to the nearest background centre.
+    """Exact Euclidean distance in pixels from each foreground pixel's centre to the nearest background's.
 
-    `mask` (H, W) bool -> (H, W) float32, 0 in the background. Outside the image counts as background, so that a
-    foreground pixel at the image's edge has a distance of 1. Two passes, columns then rows: Felzenszwalb and
-    Huttenlocher, "Distance transforms of sampled functions" (2012), with a bounded search along the row.
+    `mask` (H, W) bool -> (H, W) float32, 0 in the background. Outside the image counts as background: a
+    foreground pixel at the image's edge has a distance of 1. Two passes, columns then rows (Felzenszwalb and
+    Huttenlocher, "Distance transforms of sampled functions", 2012), with a bounded search along the row.
     """
     mask = _as_mask(mask)
     distance = np.zeros(mask.shape, np.float32)
@@ -97,8 +99,8 @@ def distance_to_border(mask: BoolArray) -> FloatArray:
 def farthest_pixel(mask: BoolArray) -> tuple[int, int]:
     """(column, row) of the foreground pixel with the largest `distance_to_border`, the first in raster order.
 
-    Exact, but without the whole distance transform: a pixel is dropped once a background pixel is found that is
-    nearer to it than the distance already reached elsewhere. Raises ValueError for an empty mask.
+    Exact, but without the whole distance transform: a pixel is dropped once a background pixel is found that
+    is nearer to it than the distance already reached elsewhere. Raises ValueError for an empty mask.
     """
     mask = _as_mask(mask)
     if not mask.any():
@@ -137,19 +139,20 @@ def _squared_line_distances(inside: BoolArray) -> tuple[IntArray, IntArray]:
 
 
 def _steps_to_background(inside: BoolArray) -> IntArray:
-    """Distance along the row to the nearest background pixel, (H, W) int32; each row begins and ends with background."""
+    """Pixels along the row to the nearest background, (H, W) int32; rows begin and end with background."""
     flat = inside.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]).astype(np.int32) + np.int32(1)
     starts, ends = changes[0::2], changes[1::2]
     position = np.flatnonzero(flat).astype(np.int32)
     lengths = ends - starts
     steps = np.zeros(flat.shape, np.int32)
-    steps[position] = np.minimum(position - np.repeat(starts - 1, lengths), np.repeat(ends, lengths) - position)
+    before, after = np.repeat(starts - 1, lengths), np.repeat(ends, lengths)
+    steps[position] = np.minimum(position - before, after - position)
     return steps.reshape(inside.shape)
 
 
 def _squared_distances(vertical: IntArray, positions: IndexArray) -> IntArray:
-    """Squared distances to the background of the pixels at flat `positions` (n,), from the column pass (H, W)."""
+    """Squared distances to the background at flat `positions` (n,), from the squared column pass (H, W)."""
     row, column = np.divmod(positions, vertical.shape[1])
     across = np.arange(vertical.shape[1], dtype=np.int32) - column[:, None].astype(np.int32)
     result: IntArray = (vertical[row] + across * across).min(axis=1)
@@ -157,7 +160,10 @@ def _squared_distances(vertical: IntArray, positions: IndexArray) -> IntArray:
 
 
 def box_of(mask: BoolArray) -> Box:
-    """The tight half-open box (x0, y0, x1, y1) of `mask` (H, W) bool in pixels. Raises ValueError if it is empty."""
+    """The tight half-open box (x0, y0, x1, y1) in pixels of `mask` (H, W) bool.
+
+    Raises ValueError if the mask is empty.
+    """
     mask = _as_mask(mask)
     if not mask.any():
         raise ValueError("the mask is empty: it has no box")
@@ -166,7 +172,7 @@ def box_of(mask: BoolArray) -> Box:
 
 
 def encode_rle(mask: BoolArray) -> dict[str, Any]:
-    """`mask` (H, W) bool -> COCO's compressed run-length encoding {"size": [H, W], "counts": str}, JSON-ready."""
+    """`mask` (H, W) bool -> COCO's compressed RLE {"size": [H, W], "counts": str}, ready for JSON."""
     mask = _as_mask(mask)
     rle = coco.encode(np.asfortranarray(mask, np.uint8))
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
@@ -175,9 +181,9 @@ def encode_rle(mask: BoolArray) -> dict[str, Any]:
 def decode_segmentation(segmentation: object, height: int, width: int) -> BoolArray:
     """A COCO `segmentation` -> mask (height, width) bool.
 
-    Takes compressed RLE (counts str or bytes), uncompressed RLE (counts a list of run lengths, background first,
-    column by column) and polygons (a list of flat lists x, y, x, y, ... in pixels; no polygon is an empty mask; the
-    union of several). Polygons are rasterised by pycocotools. Raises UltrasamError for anything else.
+    Takes compressed RLE (counts str or bytes), uncompressed RLE (counts a list of run lengths, background
+    first, column by column) and polygons (a list of flat lists x, y, x, y, ... in pixels, rasterised by
+    pycocotools; the union of several, an empty mask for none). Raises UltrasamError for anything else.
     """
     if isinstance(segmentation, dict):
         return _decode_rle(segmentation, height, width)
@@ -188,25 +194,41 @@ def decode_segmentation(segmentation: object, height: int, width: int) -> BoolAr
 
 def _decode_rle(rle: dict[str, Any], height: int, width: int) -> BoolArray:
     size, counts = rle.get("size"), rle.get("counts")
+    shape = f"{height} x {width} pixels"
     if not isinstance(size, list | tuple) or list(size) != [height, width]:
-        raise UltrasamError(f"the RLE has size {size} for an image of [{height}, {width}]: check the COCO file")
-    if isinstance(counts, list | tuple):
-        try:
-            runs = np.asarray(counts, np.int64)
-        except (TypeError, ValueError, OverflowError):
-            runs = np.full(1, -1)
-        if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
-            raise UltrasamError(f"the RLE's runs do not add up to {height} x {width} pixels: check the COCO file")
-        column_major = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-        return np.ascontiguousarray(column_major.reshape(width, height).T)
-    if not isinstance(counts, str | bytes):
-        raise UltrasamError("the RLE has no counts: check the COCO file")
+        raise UltrasamError(f"the RLE has size {size} for an image of {shape} (H x W): check the COCO file")
     try:
-        encoded = counts.encode("ascii") if isinstance(counts, str) else counts
-        decoded = coco.decode({"size": [height, width], "counts": encoded})
-    except (UnicodeEncodeError, ValueError) as error:
-        raise UltrasamError(f"the RLE does not decode to {height} x {width} pixels: check the COCO file") from error
-    return np.ascontiguousarray(decoded, np.bool_)
+        runs = _parse_counts(counts) if isinstance(counts, str | bytes) else np.asarray(counts, np.int64)
+    except (TypeError, ValueError, OverflowError):
+        runs = np.full(1, -1)
+    # A run longer than the mask is caught on its own: the sum of such runs could overflow.
+    if runs.ndim != 1 or ((runs < 0) | (runs > height * width)).any() or runs.sum() != height * width:
+        raise UltrasamError(f"the RLE's counts do not add up to {shape}: check the COCO file")
+    column_major = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(column_major.reshape(width, height).T)
+
+
+def _parse_counts(counts: str | bytes) -> NDArray[np.int64]:
+    """The run lengths in COCO's compressed counts. ValueError if the text is not of that form.
+
+    Each number is little-endian, in two's complement: characters "0" + six bits, five of the number and one
+    that says whether it goes on. From the fourth on it is the difference to the number two before. Parsed here
+    because pycocotools returns uninitialised memory for a text that is cut short.
+    """
+    encoded = counts.encode("ascii") if isinstance(counts, str) else counts
+    bits = np.frombuffer(encoded, np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero(bits < 32)
+    if len(bits) == 0 or bits.min() < 0 or bits.max() > 63 or bits[-1] >= 32:
+        raise ValueError("not compressed counts")
+    first = np.append(0, last[:-1] + 1)
+    place = np.arange(len(bits)) - np.repeat(first, last - first + 1)
+    if place.max() > 6:
+        raise ValueError("a number of more than 35 bits")
+    runs = np.add.reduceat((bits & 31) << 5 * place, first)
+    runs -= np.where(bits[last] & 16, np.int64(32) << 5 * place[last], 0)
+    for parity in (1, 2):
+        runs[parity::2] = np.cumsum(runs[parity::2])
+    return runs
 
 
 def _decode_polygons(polygons: Sequence[Any], height: int, width: int) -> BoolArray:
@@ -218,9 +240,10 @@ def _decode_polygons(polygons: Sequence[Any], height: int, width: int) -> BoolAr
             outline = np.asarray(polygon, np.float64)
         except (TypeError, ValueError):
             outline = np.empty(0)
-        # pycocotools would read four numbers as a box, and fails hard on an odd number or NaN.
-        if outline.ndim != 1 or len(outline) < 6 or len(outline) % 2 or not np.isfinite(outline).all():
-            raise UltrasamError("a polygon needs three or more x, y pairs of finite numbers: check the COCO file")
+        # pycocotools reads four numbers as a box, and crashes on NaN and on very large numbers.
+        near = (np.abs(outline) < FARTHEST_VERTEX).all()
+        if outline.ndim != 1 or len(outline) < 6 or len(outline) % 2 or not near:
+            raise UltrasamError("a polygon is not a list of three or more x, y pairs: check the COCO file")
         outlines.append(outline.tolist())
     merged = coco.merge(coco.frPyObjects(outlines, height, width))
     return np.ascontiguousarray(coco.decode(merged), np.bool_)

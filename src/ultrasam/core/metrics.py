@@ -8,7 +8,10 @@ from ultrasam.core.masks import BoolArray, Box
 
 
 def iou(a: BoolArray, b: BoolArray) -> float:
-    """Intersection over union of two masks (H, W) bool; 1.0 if both are empty. ValueError if the shapes differ."""
+    """Intersection over union of two masks (H, W) bool; 1.0 if both are empty.
+
+    Raises ValueError if the shapes differ.
+    """
     intersection, total = _overlap(a, b)
     union = total - intersection
     return intersection / union if union else 1.0
@@ -33,9 +36,9 @@ def box_iou(a: Box, b: Box) -> float:
 
 
 def ellipse_in_box(box: Box, height: int, width: int) -> BoolArray:
-    """The ellipse that touches the four sides of a half-open box (x0, y0, x1, y1), as a mask (height, width) bool.
+    """The ellipse touching the four sides of a half-open box (x0, y0, x1, y1), as (height, width) bool.
 
-    A pixel belongs to it if its centre does. The trivial baseline for a box prompt. Empty if the box has no area.
+    A pixel belongs to it if its centre does; a box without area holds none. The trivial baseline for a box.
     """
     x0, y0, x1, y1 = box
     if x1 <= x0 or y1 <= y0:
