@@ -101,7 +101,9 @@ def _dispatch(arguments: list[str]) -> int:
         module = importlib.import_module(verb.module)
         parser = VerbParser(prog=f"ultrasam {name}", description=module.__doc__)
         module.add_arguments(parser)
-        return int(module.run(parser.parse_args(join_negative_values(rest))))
+        # A verb with a positional configuration (a recipe) turns it into an option that later options override.
+        expand = getattr(module, "expand_arguments", list)
+        return int(module.run(parser.parse_args(join_negative_values(expand(rest)))))
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         if missing in ("", "ultrasam"):

@@ -1,0 +1,26 @@
+"""Training recipes: YAML files whose fields are those of `ultrasam.config.TrainConfig`."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from ultrasam.core.errors import UltrasamError
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes inside the package."""
+    files = resources.files(__package__).iterdir()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def recipe_path(name_or_path: str) -> Path:
+    """The file of a recipe given by its name or its path. Raises UltrasamError for neither."""
+    if name_or_path in recipe_names():
+        return Path(str(resources.files(__package__) / f"{name_or_path}.yaml"))
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    raise UltrasamError(
+        f"no recipe {name_or_path!r}: give the path of a YAML file or one of {', '.join(recipe_names())}"
+    )

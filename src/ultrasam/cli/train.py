@@ -1,0 +1,56 @@
+"""Train a model: `ultrasam train RECIPE`, a recipe by name or the path of a YAML file.
+
+Every field of the recipe can be overridden by an option, for example --optim.steps 100. A run that was stopped
+continues when the same command is given again. `--check` reads the recipe, prints it whole and stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+
+from ultrasam.config import TrainConfig
+from ultrasam.core.errors import UltrasamError
+from ultrasam.recipes import recipe_names, recipe_path
+
+
+def expand_arguments(arguments: Sequence[str]) -> list[str]:
+    """["lite", "--seed", "1"] -> ["--recipe", ".../lite.yaml", "--seed", "1"]."""
+    if arguments and not arguments[0].startswith("-"):
+        return ["--recipe", str(recipe_path(arguments[0])), *arguments[1:]]
+    if not set(arguments) & {"-h", "--help", "--recipe"}:
+        raise UltrasamError(
+            f"name a recipe first: `ultrasam train {recipe_names()[0]}`; there are {', '.join(recipe_names())}"
+        )
+    return list(arguments)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--recipe", action=ActionConfigFile, help="YAML file, read before the options after it")
+    parser.add_argument("--check", action="store_true", help="print the resolved recipe and stop; needs no torch")
+    parser.add_class_arguments(TrainConfig)
+
+
+def to_config(args: Namespace) -> TrainConfig:
+    """The parsed options as a TrainConfig."""
+    parser = ArgumentParser()
+    parser.add_class_arguments(TrainConfig, "config")
+    fields: dict[str, Any] = {key: value for key, value in vars(args).items() if key not in ("recipe", "check")}
+    config: TrainConfig = parser.instantiate_classes(Namespace(config=Namespace(fields))).config
+    return config
+
+
+def run(args: Namespace) -> int:
+    config = to_config(args)
+    if args.check:
+        parser = ArgumentParser()
+        parser.add_class_arguments(TrainConfig)
+        print(parser.dump(Namespace({k: v for k, v in vars(args).items() if k not in ("recipe", "check")})), end="")
+        return 0
+    from ultrasam.training.run import train
+
+    weights = train(config)
+    print(f"weights written to {weights}")
+    return 0

@@ -1,0 +1,185 @@
+"""Settings of a training run as frozen dataclasses: what a recipe may say. Needs neither torch nor Lightning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images are trained on.
+
+    Args:
+        annotations: COCO file; image keys `dataset` and `case_id` are used where they exist.
+        images: folder of the images; empty means the folder `images` beside the COCO file.
+        cache: folder for images and masks at training size; empty means the user's cache folder.
+        validation_share: share of the cases of each data set held out of training.
+        split_seed: seed of the split by case.
+        dataset_weights: how often each data set is drawn, relative to 1 for the others.
+        hold_out: data sets left out of training altogether.
+    """
+
+    annotations: str = ""
+    images: str = ""
+    cache: str = ""
+    validation_share: float = 0.15
+    split_seed: int = 43
+    dataset_weights: dict[str, float] = field(default_factory=dict)
+    hold_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Geometric and intensity augmentation; every range is symmetric in its logarithm or around 0.
+
+    Args:
+        flip: probability of a horizontal flip.
+        warp: probability of rotation, scale and shift.
+        rotation: largest rotation in degrees.
+        scale_min: smallest scale.
+        scale_max: largest scale.
+        shift: largest shift as a share of the image size.
+        gamma: the exponent is exp(U(-gamma, gamma)).
+        gain: the factor is U(1 - gain, 1 + gain).
+        noise: largest standard deviation of added noise, in grey levels.
+    """
+
+    flip: float = 0.5
+    warp: float = 0.8
+    rotation: float = 15.0
+    scale_min: float = 0.75
+    scale_max: float = 1.5
+    shift: float = 0.08
+    gamma: float = 0.4
+    gain: float = 0.2
+    noise: float = 6.0
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """How prompts are simulated from a ground-truth mask.
+
+    Args:
+        point: relative frequency of a random foreground point as the first prompt.
+        box: relative frequency of a jittered box.
+        calliper: relative frequency of a long and a short axis.
+        central: probability that a point is drawn where the mask is at least half as deep as at its deepest; 0 is the
+            protocol (any foreground pixel).
+        jitter: largest move of a box corner or a calliper end as a share of the box or the axis.
+        max_clicks: up to so many corrective clicks after the first pass.
+        box_feedback: probability that a pass-2 point is replaced by the box of the pass-1 mask, as the paper's test does.
+        max_objects: objects of an image trained on at once.
+    """
+
+    point: float = 0.45
+    box: float = 0.40
+    calliper: float = 0.15
+    central: float = 0.0
+    jitter: float = 0.05
+    max_clicks: int = 2
+    box_feedback: float = 0.25
+    max_objects: int = 3
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms of the loss of one pass (protocol: focal 20, dice 1, IoU 1).
+
+    Args:
+        focal: sigmoid focal loss, gamma 2, alpha 0.25, mean over pixels.
+        normalised_focal: focal weights normalised to sum to 1 for each object.
+        bce: binary cross entropy, mean over pixels.
+        dice: dice loss with squared terms in the denominator.
+        iou: L1 between the predicted and the true IoU.
+        alternatives: weight of the best of the three alternative masks beside the single mask.
+    """
+
+    focal: float = 20.0
+    normalised_focal: float = 0.0
+    bce: float = 0.0
+    dice: float = 1.0
+    iou: float = 1.0
+    alternatives: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser and schedule: AdamW, linear warm-up, cosine to `final_share` of the peak.
+
+    Args:
+        steps: optimiser steps.
+        batch_size: images a step.
+        warmup: share of the steps that warm up.
+        lr_backbone: peak rate of the pretrained backbone.
+        lr: peak rate of everything else.
+        final_share: last rate as a share of the peak.
+        weight_decay: decay of weights with two or more dimensions.
+        clip: gradient norm is clipped to it.
+        ema: decay of the averaged weights.
+        precision: Lightning precision, "32-true" or "bf16-mixed".
+    """
+
+    steps: int = 4000
+    batch_size: int = 8
+    warmup: float = 0.05
+    lr_backbone: float = 4e-4
+    lr: float = 1.5e-3
+    final_share: float = 0.02
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    ema: float = 0.998
+    precision: str = "bf16-mixed"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model is trained.
+
+    Args:
+        image_size: longest side of the input in pixels, a multiple of 32.
+        backbone: EfficientNet-Lite variant.
+        mean: subtracted from the 0-255 image, one value for a channel.
+        std: divisor after the mean.
+        imagenet: file of converted EfficientNet-Lite ImageNet weights; empty starts at random.
+        init: checkpoint or weights of an earlier run to start from; empty for none.
+    """
+
+    image_size: int = 320
+    backbone: str = "lite0"
+    mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
+    std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    imagenet: str = ""
+    init: str = ""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run.
+
+    Args:
+        out: folder of the run.
+        seed: with the step and the slot in the batch it decides every random draw.
+        threads: CPU threads.
+        workers: loader processes.
+        checkpoint_minutes: minutes between checkpoints.
+        log_every: steps between two log lines.
+    """
+
+    out: str = "runs/lite"
+    seed: int = 0
+    threads: int = 2
+    workers: int = 0
+    checkpoint_minutes: float = 3.0
+    log_every: int = 20
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Where the run continues from."""
+        return Path(self.out) / "last.ckpt"

@@ -1,0 +1,113 @@
+"""Simulated prompts: what a user would have given for a ground-truth mask. Model coordinates throughout."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultrasam.config import PromptConfig
+from ultrasam.core.geometry import BoolArray
+from ultrasam.core.masks import box_of, distance_to_border
+from ultrasam.core.prompts import (
+    BOX_BOTTOM_RIGHT,
+    BOX_TOP_LEFT,
+    PADDING,
+    POSITIVE,
+    calliper,
+)
+
+KINDS = ("point", "box", "calliper")
+# Two box corners and the centre of a calliper.
+FIRST_SLOTS = 3
+
+Points = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+def random_point(rng: np.random.Generator, mask: BoolArray, central: float = 0.0) -> tuple[float, float]:
+    """The centre of a random foreground pixel of (H, W); with probability `central` one of the deeper half.
+
+    A person aims at the middle of what they see, seldom at its edge.
+    """
+    if rng.random() < central:
+        depth = distance_to_border(mask)
+        mask = depth >= depth.max() / 2
+    ys, xs = np.nonzero(mask)
+    i = rng.integers(len(xs))
+    return float(xs[i]) + 0.5, float(ys[i]) + 0.5
+
+
+def jitter_box(
+    rng: np.random.Generator, box: tuple[float, float, float, float], amount: float, size: int
+) -> tuple[float, float, float, float]:
+    """Move every corner coordinate by U(-a, a) of the width or height, with a itself U(0, amount).
+
+    The box stays inside the image and at least one pixel wide and high.
+    """
+    x0, y0, x1, y1 = box
+    width, height = x1 - x0, y1 - y0
+    dx0, dy0, dx1, dy1 = rng.uniform(-1, 1, 4) * rng.uniform(0, amount)
+    left = min(max(x0 + dx0 * width, 0.0), size - 1.0)
+    top = min(max(y0 + dy0 * height, 0.0), size - 1.0)
+    right = min(max(x1 + dx1 * width, left + 1), float(size))
+    bottom = min(max(y1 + dy1 * height, top + 1), float(size))
+    return left, top, right, bottom
+
+
+def calliper_of(rng: np.random.Generator, mask: BoolArray, amount: float) -> NDArray[np.float64]:
+    """Four calliper ends (4, 2): the long axis (two ends), then the short one, ends moved by up to `amount` of the axis.
+
+    The long axis is the mask's principal axis between its outermost pixels, the short one is perpendicular to it and
+    crosses it in the middle of the extent.
+    """
+    ys, xs = np.nonzero(mask)
+    pixels = np.stack([xs + 0.5, ys + 0.5], axis=1)
+    centre = pixels.mean(axis=0)
+    offsets = pixels - centre
+    _, vectors = np.linalg.eigh(offsets.T @ offsets)
+    ends = []
+    lengths = []
+    middle = centre.copy()
+    extents = []
+    for axis in (vectors[:, 1], vectors[:, 0]):
+        along = offsets @ axis
+        low, high = float(along.min()) - 0.5, float(along.max()) + 0.5
+        middle += axis * (low + high) / 2
+        extents.append((axis, (high - low) / 2))
+    for axis, half in extents:
+        ends += [middle - axis * half, middle + axis * half]
+        lengths += [2 * half, 2 * half]
+    moves = rng.uniform(-amount, amount, (4, 2)) * np.asarray(lengths)[:, None]
+    return np.asarray(ends) + moves
+
+
+def first_prompt(
+    rng: np.random.Generator, mask: BoolArray, config: PromptConfig
+) -> tuple[Points, Labels, int]:
+    """The first prompt of an object with at least one foreground pixel.
+
+    Returns points (3, 2), labels (3,) padded with -1, and the index of its kind in `KINDS`.
+    """
+    frequencies = np.array([config.point, config.box, config.calliper])
+    kind = int(rng.choice(3, p=frequencies / frequencies.sum()))
+    points = np.zeros((FIRST_SLOTS, 2), np.float32)
+    labels = np.full(FIRST_SLOTS, PADDING, np.int64)
+    size = mask.shape[0]
+    if KINDS[kind] == "point":
+        points[0] = random_point(rng, mask, config.central)
+        labels[0] = POSITIVE
+        return points, labels, kind
+    if KINDS[kind] == "box":
+        box = jitter_box(rng, box_of(mask), config.jitter, size)
+    else:
+        ends = calliper_of(rng, mask, config.jitter)
+        (x0, y0, x1, y1), centre = calliper(*(tuple(end) for end in ends))
+        x0, y0 = min(max(x0, 0.0), size - 1.0), min(max(y0, 0.0), size - 1.0)
+        box = (x0, y0, min(max(x1, x0 + 1), float(size)), min(max(y1, y0 + 1), float(size)))
+        points[2] = np.clip(centre, 0, math.nextafter(size, 0))
+        labels[2] = POSITIVE
+    points[0], points[1] = box[:2], box[2:]
+    labels[:2] = BOX_TOP_LEFT, BOX_BOTTOM_RIGHT
+    return points, labels, kind
