@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from ultrasam.core.errors import UltrasamError as UltrasamError
     from ultrasam.io.scan import Scan as Scan
     from ultrasam.io.scan import read_scan as read_scan
+    from ultrasam.predict.decode import Result as Result
     from ultrasam.predict.model import Model as Model
     from ultrasam.predict.model import load as load
-    from ultrasam.predict.session import Result as Result
     from ultrasam.predict.session import Session as Session
 
 # public name -> module that defines it
 _EXPORTS = {
     "Model": "ultrasam.predict.model",
-    "Result": "ultrasam.predict.session",
+    "Result": "ultrasam.predict.decode",
     "Scan": "ultrasam.io.scan",
     "Session": "ultrasam.predict.session",
     "UltrasamError": "ultrasam.core.errors",

@@ -9,6 +9,7 @@ pydicom and the like inside `run`, so that `--help` stays fast):
     def add_arguments(parser: ArgumentParser) -> None: ...
     def run(args: Namespace) -> int: ...       # 0: done; 1: finished, but some items failed
 
+and, if the words after the verb need rewriting before they are parsed, `expand_arguments(words) -> words`.
 `run` prints its result on stdout (with `--json` one JSON object and nothing else), remarks and progress on
 stderr. For a user's mistake it raises `UltrasamError`: one line on stderr and exit code 2, no traceback.
 Wrong options end the same way. A package that is not installed becomes a line naming the extra of the table.
@@ -101,7 +102,8 @@ def _dispatch(arguments: list[str]) -> int:
         module = importlib.import_module(verb.module)
         parser = VerbParser(prog=f"ultrasam {name}", description=module.__doc__)
         module.add_arguments(parser)
-        # A verb with a positional configuration (a recipe) turns it into an option that later options override.
+        # A verb with a positional configuration (a recipe) turns it into an option that later options
+        # override.
         expand = getattr(module, "expand_arguments", list)
         return int(module.run(parser.parse_args(join_negative_values(expand(rest)))))
     except ModuleNotFoundError as error:

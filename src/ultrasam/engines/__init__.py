@@ -1,0 +1,1 @@
+"""What runs a model: `base` fixes the contract, `onnx` is the default engine."""

@@ -1,0 +1,1 @@
+"""From prompts to masks: `model.load`, interactive `Session`, and batches."""

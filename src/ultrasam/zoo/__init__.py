@@ -1,0 +1,1 @@
+"""Model cards (data only) and the places where models are found."""

@@ -1,0 +1,154 @@
+"""A model that is ready to be prompted: its card, its engine, and the embeddings of the frames seen last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.geometry import ByteArray, FloatArray, Frame, as_rgb, letterbox, to_tensor
+from ultrasam.core.prompts import Prompts, prompts_of
+from ultrasam.engines.base import Engine
+from ultrasam.engines.cache import EmbeddingCache
+from ultrasam.engines.onnx import OnnxEngine
+from ultrasam.io.scan import FrameIndexError, Scan, read_scan
+from ultrasam.predict.decode import Result, decode_rounds, result_of
+from ultrasam.predict.session import Session
+from ultrasam.zoo.card import Card
+from ultrasam.zoo.store import DEFAULT_MODEL, find, tell_licence
+
+# A path, an opened scan, or an array (H, W) or (H, W, 3) uint8.
+Source = str | os.PathLike[str] | Scan | NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Made by `load`. Sessions of one model are independent of each other and share the embedding cache."""
+
+    card: Card
+    engine: Engine
+    cache: EmbeddingCache = field(default_factory=EmbeddingCache, repr=False)
+
+    def session(self, source: Source, frame: int = 0) -> Session:
+        """Open one frame for prompting: a path, a `Scan`, or an array (H, W) or (H, W, 3) uint8.
+
+        The frame is encoded once, here. Raises UltrasamError if it cannot be read or does not exist.
+        """
+        image = as_rgb(pixels_of(source, frame))
+        return Session(self.engine, *self.encode(image), image)
+
+    def encode(self, image: NDArray[Any]) -> tuple[FloatArray, Frame]:
+        """The embedding (1, C, h, w) of an image (H, W) or (H, W, 3) uint8, and where it lies in the input."""
+        rgb = as_rgb(image)
+        frame = Frame(rgb.shape[1], rgb.shape[0], self.card.image_size)
+        return self.cache.get(rgb, self._encode), frame
+
+    def predict(
+        self,
+        images: Iterable[Source],
+        *,
+        boxes: Sequence[ArrayLike | None] | None = None,
+        points: Sequence[Sequence[ArrayLike] | NDArray[Any] | None] | None = None,
+        labels: Sequence[Sequence[ArrayLike] | NDArray[Any] | None] | None = None,
+    ) -> list[list[Result]]:
+        """Segment N_i objects in each image i (of a clip: its first frame); returns one list of results per
+        image.
+
+        `boxes[i]` (N_i, 4) x0, y0, x1, y1; `points[i]` holds for each object its clicks (K, 2), or is an
+        array (N_i, 2) with one click per object; `labels[i]` holds for each object its (K,) 1 or 0, default
+        all 1. Both boxes and points: the clicks refine the box. The answers are those of a `Session` given
+        the same prompts, box first; objects with equally many prompts are decoded together. Raises
+        UltrasamError on the first image or prompt that cannot be used.
+        """
+        if isinstance(images, (str, os.PathLike, Scan)):
+            raise UltrasamError("predict takes a list of images: write [image] for a single one")
+        sources = list(images)
+        for name, values in (("boxes", boxes), ("points", points), ("labels", labels)):
+            if values is not None and len(values) != len(sources):
+                raise UltrasamError(
+                    f"{len(sources)} images but {name} of {len(values)}: give one entry per image"
+                )
+        return [
+            self._predict(
+                source,
+                objects_of(
+                    None if boxes is None else boxes[i],
+                    None if points is None else points[i],
+                    None if labels is None else labels[i],
+                ),
+            )
+            for i, source in enumerate(sources)
+        ]
+
+    def _predict(self, source: Source, objects: list[Prompts]) -> list[Result]:
+        image = pixels_of(source, 0)
+        objects = [prompts.checked(image.shape[1], image.shape[0]) for prompts in objects]
+        embedding, frame = self.encode(image)
+        answers = decode_rounds(self.engine, embedding, frame, objects)
+        return [result_of(answer, prompts, frame) for answer, prompts in zip(answers, objects, strict=True)]
+
+    def _encode(self, rgb: ByteArray) -> FloatArray:
+        frame = Frame(rgb.shape[1], rgb.shape[0], self.card.image_size)
+        padded = letterbox(rgb, self.card.image_size)
+        return self.engine.encode(to_tensor(padded, frame, self.card.mean, self.card.std))
+
+
+def load(
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    threads: int | None = None,
+    engine: str = "onnx",
+    device: str = "cpu",
+) -> Model:
+    """A model by name (bundled, then in the store) or by folder, ready to use.
+
+    `threads` per model call, default: the physical cores, at most 8; `engine` "onnx"; `device` "cpu", or
+    "cuda" with onnxruntime-gpu. The first time in a process it tells on stderr under which licence the
+    weights are. Raises UltrasamError for an unknown model (it lists the known ones), a missing file, or one
+    whose SHA-256 is not the card's.
+    """
+    if engine != "onnx":
+        raise UltrasamError(f"there is no engine {engine!r}: use onnx")
+    weights = find(model)
+    if weights.card.resize != "pil":
+        raise UltrasamError(
+            f"the model {weights.card.id} wants its images resized by {weights.card.resize}, not pil"
+        )
+    runtime = OnnxEngine(weights, threads=threads, device=device)
+    tell_licence(weights.card.name, weights.card.licence)
+    return Model(weights.card, runtime)
+
+
+def pixels_of(source: Source, frame: int) -> NDArray[Any]:
+    """The pixels of one frame of a path, scan or array."""
+    if isinstance(source, np.ndarray):
+        if frame not in (0, -1):
+            raise FrameIndexError(f"an array is one frame, there is no frame {frame}: use 0")
+        return source
+    scan = source if isinstance(source, Scan) else read_scan(source)
+    return scan.frames[frame]
+
+
+def objects_of(
+    boxes: ArrayLike | None,
+    points: Sequence[ArrayLike] | NDArray[Any] | None,
+    labels: Sequence[ArrayLike] | NDArray[Any] | None,
+) -> list[Prompts]:
+    """The prompts of one image's objects from the arguments of `Model.predict`."""
+    rows = {
+        name: list(v)
+        for name, v in (("boxes", boxes), ("points", points), ("labels", labels))
+        if v is not None
+    }
+    if len({len(values) for values in rows.values()}) > 1:
+        counts = ", ".join(f"{len(values)} {name}" for name, values in rows.items())
+        raise UltrasamError(f"an image has {counts}: give one entry per object")
+    count = max(map(len, rows.values()), default=0)
+    nothing = [None] * count
+    columns = (rows.get(name, nothing) for name in ("boxes", "points", "labels"))
+    return [prompts_of(*entry) for entry in zip(*columns, strict=True)]

@@ -1,0 +1,114 @@
+"""Where models lie: a folder that the user names, inside this package, or the store in the user's cache."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import sha256_of
+from ultrasam.zoo.card import CARD_FILE, MODEL_FILES, Card
+
+HOME_VARIABLE = "ULTRASAM_HOME"
+DEFAULT_MODEL = "ultrasam-lite"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model on this machine: its card and the folder with its files."""
+
+    card: Card
+    folder: Path
+
+    @property
+    def encoder(self) -> Path:
+        return self.folder / "encoder.onnx"
+
+    @property
+    def decoder(self) -> Path:
+        return self.folder / "decoder.onnx"
+
+
+def home() -> Path:
+    """$ULTRASAM_HOME, or the cache folder of the platform."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "ultrasam"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "ultrasam"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ultrasam"
+
+
+def store() -> Path:
+    """The folder that holds one folder per imported model."""
+    return home() / "store"
+
+
+def bundled() -> Path:
+    """The folder with the models that come with this package."""
+    return Path(str(resources.files("ultrasam.zoo")))
+
+
+def model_folders() -> dict[str, Path]:
+    """Name -> folder of every model that can be loaded by name; a bundled one goes before a stored one."""
+    found: dict[str, Path] = {}
+    for place in (bundled(), store()):
+        try:
+            folders = sorted(path.parent for path in place.glob(f"*/{CARD_FILE}"))
+        except OSError:  # a store that may not be read holds no models for this user
+            folders = []
+        for folder in folders:
+            found.setdefault(folder.name, folder)
+    return found
+
+
+def find(model: str | os.PathLike[str]) -> Weights:
+    """A model by name or folder, checked: card readable, both files present, SHA-256 as the card says.
+
+    A folder with a card goes before a name. Raises UltrasamError otherwise; for an unknown name it lists the
+    known.
+    """
+    path = Path(model).expanduser()
+    folder = path if (path / CARD_FILE).is_file() else model_folders().get(str(model))
+    if folder is None:
+        if path.is_dir():
+            raise UltrasamError(f"{path} is not a model folder: it has no {CARD_FILE}")
+        known = ", ".join(model_folders()) or f"none (looked in the package and in {store()})"
+        raise UltrasamError(
+            f"there is no model {str(model)!r}: give a folder with a {CARD_FILE} or one of: {known}"
+        )
+    weights = Weights(Card.read(folder), folder)
+    problem = damage(weights)
+    if problem:
+        raise UltrasamError(problem)
+    return weights
+
+
+def damage(weights: Weights) -> str:
+    """What is wrong with the files of a model, in one line; an empty text if they are what the card says."""
+    for name in MODEL_FILES:
+        path = weights.folder / name
+        if not path.exists():
+            return f"the model {weights.card.id} is incomplete: {path} is missing; install or import it again"
+        try:
+            digest = sha256_of(path)
+        except UltrasamError as error:
+            return str(error)
+        if digest != weights.card.sha256[name].lower():
+            return (
+                f"{path} is damaged or was replaced: its SHA-256 is {digest[:12]}..., "
+                f"the card says {weights.card.sha256[name][:12]}...; install or import the model again"
+            )
+    return ""
+
+
+@functools.cache
+def tell_licence(name: str, licence: str) -> None:
+    """Say on stderr under which licence the weights are; once per model in a process."""
+    print(f"ultrasam: the weights of {name} are under the licence: {licence}", file=sys.stderr)
