@@ -89,7 +89,7 @@ def distance_to_border(mask: BoolArray) -> FloatArray:
         block = slice(top, min(top + ROWS_AT_ONCE, len(inside) - 1))
         source, target = vertical[block], nearest[block]
         # A pixel's own line distance bounds how far along the row a nearer background pixel can be.
-        for step in range(1, isqrt(int(target.max())) + 1):
+        for step in range(1, isqrt(int(target.max()))):
             np.minimum(target[:, step:], source[:, :-step] + step * step, out=target[:, step:])
             np.minimum(target[:, :-step], source[:, step:] + step * step, out=target[:, :-step])
     distance[rows, columns] = np.sqrt(nearest[1:-1, 1:-1])
@@ -112,8 +112,8 @@ def farthest_pixel(mask: BoolArray) -> tuple[int, int]:
     flat, bound = vertical.ravel(), nearest.ravel()
     candidates = np.flatnonzero(bound)
     bound = bound[candidates]
-    # Coarse to fine (…, 32, 96, 16, 48, …): distant steps together drop most pixels early.
-    for step in sorted(range(1, isqrt(int(bound.max())) + 1), key=lambda step: step & -step, reverse=True):
+    # Coarse to fine (..., 32, 96, 16, 48, ...): distant steps together drop most pixels early.
+    for step in sorted(range(1, isqrt(int(bound.max()))), key=lambda step: step & -step, reverse=True):
         reached = _squared_distances(vertical, candidates[[np.argmax(bound)]])[0]
         kept = bound >= reached
         candidates, bound = candidates[kept], bound[kept]
@@ -212,8 +212,8 @@ def _parse_counts(counts: str | bytes) -> NDArray[np.int64]:
     """The run lengths in COCO's compressed counts. ValueError if the text is not of that form.
 
     Each number is little-endian, in two's complement: characters "0" + six bits, five of the number and one
-    that says whether it goes on. From the fourth on it is the difference to the number two before. Parsed here
-    because pycocotools returns uninitialised memory for a text that is cut short.
+    that says whether it goes on. From the fourth on it is the difference to the number two before. Parsed
+    here because pycocotools returns uninitialised memory for a text that is cut short.
     """
     encoded = counts.encode("ascii") if isinstance(counts, str) else counts
     bits = np.frombuffer(encoded, np.uint8).astype(np.int64) - 48
