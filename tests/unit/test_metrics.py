@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
 from ultrasam.core import metrics
-from ultrasam.core.masks import BoolArray, box_of
+from ultrasam.core.masks import BoolArray, Box, box_of
 
 untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 shapes = array_shapes(min_dims=2, max_dims=2, max_side=12)
@@ -64,7 +64,7 @@ def test_masks_of_different_shapes_are_refused() -> None:
 
 @untimed
 @given(boxes, boxes)
-def test_box_iou_is_symmetric_and_in_range(a: metrics.Box, b: metrics.Box) -> None:
+def test_box_iou_is_symmetric_and_in_range(a: Box, b: Box) -> None:
     overlap = metrics.box_iou(a, b)
     assert overlap == pytest.approx(metrics.box_iou(b, a))
     assert 0 <= overlap <= 1 + 1e-9
@@ -76,7 +76,7 @@ def test_box_iou_is_symmetric_and_in_range(a: metrics.Box, b: metrics.Box) -> No
     "other",
     [(10, 0, 20, 10), (11, 0, 20, 10), (0, 10, 10, 20), (-20, -20, -5, -5), (3, 3, 3, 8), (12, 12, 12, 12)],
 )
-def test_boxes_without_common_area_have_no_overlap(other: metrics.Box) -> None:
+def test_boxes_without_common_area_have_no_overlap(other: Box) -> None:
     assert metrics.box_iou((0, 0, 10, 10), other) == 0
 
 
@@ -90,7 +90,7 @@ def test_boxes_without_area_have_no_overlap() -> None:
         lambda c: (float(c[0]), float(c[1]), float(c[0] + c[2]), float(c[1] + c[3]))
     )
 )
-def test_ellipse_stays_in_its_box_and_is_symmetric(box: metrics.Box) -> None:
+def test_ellipse_stays_in_its_box_and_is_symmetric(box: Box) -> None:
     mask = metrics.ellipse_in_box(box, 40, 40)
     assert mask.shape == (40, 40)
     assert mask.dtype == np.bool_
@@ -113,5 +113,5 @@ def test_ellipse_is_cut_by_the_image() -> None:
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 9), (5, 5, 9, 5), (9, 5, 5, 9), (5, 9, 9, 5)])
-def test_a_box_without_area_holds_no_ellipse(box: metrics.Box) -> None:
+def test_a_box_without_area_holds_no_ellipse(box: Box) -> None:
     assert not metrics.ellipse_in_box(box, 20, 20).any()
