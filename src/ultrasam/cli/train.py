@@ -6,6 +6,7 @@ continues when the same command is given again. `--check` reads the recipe, prin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ def run(args: Namespace) -> int:
         parser.add_class_arguments(TrainConfig)
         print(parser.dump(Namespace({k: v for k, v in vars(args).items() if k not in ("recipe", "check")})), end="")
         return 0
+    # The number of objects changes with every step and so do the shapes of the convolutions: keep all their kernels.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "10000")
     from ultrasam.training.run import train
 
     weights = train(config)

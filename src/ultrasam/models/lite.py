@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultrasam.models.efficientnet_lite import EfficientNetLite
+from ultrasam.models.efficientnet_lite import Conv2d, EfficientNetLite
 
 NUM_MASKS = 4
 # Width of the drawn clicks as a share of the image size: the exact place, its neighbourhood, its region.
@@ -43,11 +43,11 @@ class LayerNorm2d(nn.GroupNorm):
 
 
 class ConvBlock(nn.Module):
-    """Residual block: depthwise 5x5, normalisation, 1x1 expansion by 2, ReLU, 1x1 projection."""
+    """Residual block: depthwise convolution, normalisation, 1x1 expansion by 2, ReLU, 1x1 projection."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, kernel: int):
         super().__init__()
-        self.spatial = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.spatial = Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.norm = LayerNorm2d(channels)
         self.expand = nn.Conv2d(channels, 2 * channels, 1)
         self.project = nn.Conv2d(2 * channels, channels, 1)
@@ -78,7 +78,7 @@ class SelfAttention(nn.Module):
 
 def _separable(channels: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+        Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
         nn.Conv2d(channels, channels, 1, bias=False),
         nn.BatchNorm2d(channels),
         nn.ReLU(),
@@ -169,17 +169,17 @@ class LiteDecoder(nn.Module):
         self.stem8 = nn.Sequential(nn.Conv2d(stem, w8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(w8, w8, 1))
         self.image8 = nn.Conv2d(config.pyramid, w8, 1)
         self.image4 = nn.Conv2d(config.fine + stem, w4, 1)
-        self.down8 = nn.Sequential(ConvBlock(w8), ConvBlock(w8))
+        self.down8 = nn.Sequential(ConvBlock(w8, 3), ConvBlock(w8, 3))
         self.to16 = nn.Conv2d(w8, w16, 2, stride=2)
-        self.down16 = nn.Sequential(ConvBlock(w16), ConvBlock(w16))
+        self.down16 = nn.Sequential(ConvBlock(w16, 5), ConvBlock(w16, 5))
         self.to32 = nn.Conv2d(w16, w32, 2, stride=2)
-        self.bottom = nn.Sequential(ConvBlock(w32), SelfAttention(w32), ConvBlock(w32))
+        self.bottom = nn.Sequential(ConvBlock(w32, 5), SelfAttention(w32), ConvBlock(w32, 5))
         self.from32 = nn.Conv2d(w32, w16, 1)
-        self.up16 = ConvBlock(w16)
+        self.up16 = ConvBlock(w16, 5)
         self.from16 = nn.Conv2d(w16, w8, 1)
-        self.up8 = ConvBlock(w8)
+        self.up8 = ConvBlock(w8, 3)
         self.from8 = nn.Conv2d(w8, w4, 1)
-        self.up4 = ConvBlock(w4)
+        self.up4 = ConvBlock(w4, 3)
         self.mask_head = nn.Sequential(nn.ReLU(), nn.Conv2d(w4, 4 * NUM_MASKS, 3, padding=1))
         self.iou_head = nn.Sequential(nn.Linear(w32 + w4 + 4, 128), nn.ReLU(), nn.Linear(128, NUM_MASKS))
 
