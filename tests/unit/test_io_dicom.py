@@ -169,8 +169,13 @@ def test_sixteen_bits_without_a_window(tmp_path: Path) -> None:
         deep = GREY.astype(np.uint16) * factor
         path = saved(tmp_path, dataset(deep, "MONOCHROME2"))
         np.testing.assert_array_equal(frame_of(path), np.rint(deep * (255 / white)))
-    signed = np.array([[-1000, 0, 1550]], np.int16)
-    np.testing.assert_array_equal(frame_of(saved(tmp_path, dataset(signed, "MONOCHROME2"))), [[0, 100, 255]])
+
+
+def test_signed_values_are_stretched(tmp_path: Path) -> None:
+    for signed in (np.array([[-1000, 0, 1550, 1550]], np.int16), np.array([[-100, 0, 27, -49]], np.int8)):
+        low, high = int(signed.min()), int(signed.max())
+        wanted = np.rint((signed.astype(float) - low) * (255 / (high - low)))
+        np.testing.assert_array_equal(frame_of(saved(tmp_path, dataset(signed, "MONOCHROME2"))), wanted)
 
 
 def test_rescale_and_window_follow_the_standard(tmp_path: Path) -> None:
@@ -425,6 +430,15 @@ def test_a_truncated_jpeg_2000(tmp_path: Path, part: float) -> None:
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(UltrasamError, match="cut.dcm: frame 0 cannot be decoded"):
         read_scan(path).frames[0]
+
+
+def test_a_damaged_header(tmp_path: Path) -> None:
+    ds = dataset(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8), "MONOCHROME2")
+    ds.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    path = saved(tmp_path, ds)
+    path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(UltrasamError, match="scan.dcm is a damaged DICOM file .*: copy or export it again"):
+        read_scan(path)
 
 
 def test_fewer_frames_than_promised(tmp_path: Path) -> None:

@@ -193,10 +193,13 @@ def test_the_spacing_of_an_object_is_that_of_its_region() -> None:
     frames = Frames(Path("a.dcm"), lambda _: GREY, range(1))
     half, flow = region(0, 0, 100, 80, spacing=(0.5, 0.25)), region(20, 20, 60, 60, spacing=(0.5, 0.25))
     other, strip = region(100, 0, 200, 80, spacing=(0.1, 0.1)), region(0, 80, 200, 99, spacing=None)
-    scan = Scan(Path("a.dcm"), frames, (half, flow, other, strip))
+    inset = region(170, 50, 190, 70, spacing=None)
+    scan = Scan(Path("a.dcm"), frames, (half, flow, other, strip, inset))
     assert scan.spacing_of((0, 0, 100, 80)) == (0.5, 0.25)  # up to the edge, over the flow box inside it
     assert scan.spacing_of((30.5, 30, 40, 40)) == (0.5, 0.25)
-    assert scan.spacing_of((120, 10, 180, 70)) == (0.1, 0.1)
+    assert scan.spacing_of((120, 10, 170, 70)) == (0.1, 0.1)
+    assert scan.spacing_of((120, 10, 171, 70)) is None  # under the inset
+    assert scan.spacing_of((190, 10, 201, 20)) is None  # partly outside
     assert scan.spacing_of((90, 10, 110, 20)) is None  # across two regions
     assert scan.spacing_of((10, 85, 20, 95)) is None  # an uncalibrated one
     assert scan.spacing_of((10, 70, 20, 90)) is None
