@@ -21,6 +21,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -61,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 some items failed, 2 nothing done."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _dispatch(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = _dispatch(arguments)
         sys.stdout.flush()
         return code
     except UltrasamError as error:
@@ -73,6 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ultrasam: interrupted", file=sys.stderr)
         return 130
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Our own remarks (UserWarning) as one line; what libraries say to programmers is not for a user."""
+    if category is UserWarning:
+        print(f"ultrasam: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def usage() -> str:

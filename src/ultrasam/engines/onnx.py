@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.geometry import FloatArray
 from ultrasam.core.prompts import IntArray
-from ultrasam.engines.threads import default_threads
+from ultrasam.engines.threads import checked_threads
 from ultrasam.zoo.card import Card
 from ultrasam.zoo.store import Weights
 
@@ -26,11 +26,9 @@ class OnnxEngine:
 
     def __init__(self, weights: Weights, *, threads: int | None = None, device: str = "cpu") -> None:
         """`threads` per call (default: physical cores, at most 8); `device` "cpu" or "cuda"."""
-        if threads is not None and threads < 1:
-            raise UltrasamError(f"threads = {threads}: give a number of at least 1")
         if device not in ("cpu", "cuda"):
             raise UltrasamError(f"there is no device {device!r}: use cpu or cuda")
-        self.threads = threads or default_threads()
+        self.threads = checked_threads(threads)
         self.device = device
         encoder, decoder = contract(weights.card)
         self._encoder = _LazySession(weights.encoder, encoder, self.threads, device)

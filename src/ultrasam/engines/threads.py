@@ -6,13 +6,19 @@ import os
 import re
 from pathlib import Path
 
+from ultrasam.core.errors import UltrasamError
+
 # Beyond this the small matrices of a laptop model gain nothing from more cores.
 MOST_USEFUL = 8
 
 
-def default_threads() -> int:
-    """The physical cores this process may use, at most 8."""
-    return max(1, min(usable_cores(), MOST_USEFUL))
+def checked_threads(threads: int | None) -> int:
+    """`threads` if given, else the physical cores this process may use, at most 8."""
+    if threads is None:
+        return min(usable_cores(), MOST_USEFUL)
+    if threads < 1:
+        raise UltrasamError(f"{threads} threads: give a number of at least 1")
+    return threads
 
 
 def usable_cores() -> int:

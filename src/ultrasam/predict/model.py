@@ -20,10 +20,12 @@ from ultrasam.io.scan import FrameIndexError, Scan, read_scan
 from ultrasam.predict.decode import Result, decode_rounds, result_of
 from ultrasam.predict.session import Session
 from ultrasam.zoo.card import Card
-from ultrasam.zoo.store import DEFAULT_MODEL, find, tell_licence
+from ultrasam.zoo.store import DEFAULT_MODEL, Weights, find, tell_licence
 
 # A path, an opened scan, or an array (H, W) or (H, W, 3) uint8.
 Source = str | os.PathLike[str] | Scan | NDArray[Any]
+# One entry per object of an image.
+PerObject = Sequence[ArrayLike] | NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class Model:
         return Session(self.engine, *self.encode(image), image)
 
     def encode(self, image: NDArray[Any]) -> tuple[FloatArray, Frame]:
-        """The embedding (1, C, h, w) of an image (H, W) or (H, W, 3) uint8, and where it lies in the input."""
+        """Embedding (1, C, h, w) of an image (H, W) or (H, W, 3) uint8, and how it lies in the input."""
         rgb = as_rgb(image)
         frame = Frame(rgb.shape[1], rgb.shape[0], self.card.image_size)
         return self.cache.get(rgb, self._encode), frame
@@ -52,9 +54,9 @@ class Model:
         self,
         images: Iterable[Source],
         *,
-        boxes: Sequence[ArrayLike | None] | None = None,
-        points: Sequence[Sequence[ArrayLike] | NDArray[Any] | None] | None = None,
-        labels: Sequence[Sequence[ArrayLike] | NDArray[Any] | None] | None = None,
+        boxes: Sequence[PerObject | None] | None = None,
+        points: Sequence[PerObject | None] | None = None,
+        labels: Sequence[PerObject | None] | None = None,
     ) -> list[list[Result]]:
         """Segment N_i objects in each image i (of a clip: its first frame); returns one list of results per
         image.
@@ -114,14 +116,17 @@ def load(
     """
     if engine != "onnx":
         raise UltrasamError(f"there is no engine {engine!r}: use onnx")
-    weights = find(model)
-    if weights.card.resize != "pil":
-        raise UltrasamError(
-            f"the model {weights.card.id} wants its images resized by {weights.card.resize}, not pil"
-        )
-    runtime = OnnxEngine(weights, threads=threads, device=device)
-    tell_licence(weights.card.name, weights.card.licence)
-    return Model(weights.card, runtime)
+    return prepare(find(model), threads=threads, device=device)
+
+
+def prepare(weights: Weights, *, threads: int | None = None, device: str = "cpu") -> Model:
+    """`load` for a model that `ultrasam.zoo.store.find` has already found and checked."""
+    card = weights.card
+    if card.resize != "pil":
+        raise UltrasamError(f"the model {card.id} wants its images resized by {card.resize}, not pil")
+    engine = OnnxEngine(weights, threads=threads, device=device)
+    tell_licence(card.name, card.licence)
+    return Model(card, engine)
 
 
 def pixels_of(source: Source, frame: int) -> NDArray[Any]:
@@ -134,21 +139,13 @@ def pixels_of(source: Source, frame: int) -> NDArray[Any]:
     return scan.frames[frame]
 
 
-def objects_of(
-    boxes: ArrayLike | None,
-    points: Sequence[ArrayLike] | NDArray[Any] | None,
-    labels: Sequence[ArrayLike] | NDArray[Any] | None,
-) -> list[Prompts]:
+def objects_of(boxes: PerObject | None, points: PerObject | None, labels: PerObject | None) -> list[Prompts]:
     """The prompts of one image's objects from the arguments of `Model.predict`."""
-    rows = {
-        name: list(v)
-        for name, v in (("boxes", boxes), ("points", points), ("labels", labels))
-        if v is not None
-    }
-    if len({len(values) for values in rows.values()}) > 1:
-        counts = ", ".join(f"{len(values)} {name}" for name, values in rows.items())
-        raise UltrasamError(f"an image has {counts}: give one entry per object")
-    count = max(map(len, rows.values()), default=0)
-    nothing = [None] * count
-    columns = (rows.get(name, nothing) for name in ("boxes", "points", "labels"))
+    given = {"boxes": boxes, "points": points, "labels": labels}
+    counts = {name: len(values) for name, values in given.items() if values is not None}
+    if len(set(counts.values())) > 1:
+        text = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise UltrasamError(f"an image has {text}: give one entry per object")
+    count = max(counts.values(), default=0)
+    columns = [[None] * count if values is None else list(values) for values in given.values()]
     return [prompts_of(*entry) for entry in zip(*columns, strict=True)]

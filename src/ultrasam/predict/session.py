@@ -84,7 +84,7 @@ class Session:
         return self._ask(self._prompts.with_box(box))
 
     def calliper(self, p0: Point, p1: Point, p2: Point, p3: Point) -> Result:
-        """Both diameters of the object, `p0`-`p1` and `p2`-`p3`: the box of their ellipse and a centre click."""
+        """Two diameters, `p0`-`p1` and `p2`-`p3`: the box of their ellipse and a click at its centre."""
         new = calliper_prompts((p0, p1, p2, p3), self._frame.width, self._frame.height)
         assert new.box is not None
         return self._ask(self._prompts.with_box(new.box).with_click(*new.points[0]))
@@ -153,7 +153,7 @@ class Session:
 
     @property
     def _side(self) -> int:
-        return 4 * self._embedding.shape[-1]
+        return 4 * int(self._embedding.shape[-1])
 
     def _prior_logits(self, prior: NDArray[Any]) -> FloatArray:
         prior = np.asarray(prior)

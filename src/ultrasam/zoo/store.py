@@ -79,10 +79,8 @@ def find(model: str | os.PathLike[str]) -> Weights:
     if folder is None:
         if path.is_dir():
             raise UltrasamError(f"{path} is not a model folder: it has no {CARD_FILE}")
-        known = ", ".join(model_folders()) or f"none (looked in the package and in {store()})"
-        raise UltrasamError(
-            f"there is no model {str(model)!r}: give a folder with a {CARD_FILE} or one of: {known}"
-        )
+        known = ", ".join(model_folders()) or f"none is installed, neither in the package nor in {store()}"
+        raise UltrasamError(f"there is no model {str(model)!r}: give a model folder or a name ({known})")
     weights = Weights(Card.read(folder), folder)
     problem = damage(weights)
     if problem:
