@@ -79,10 +79,12 @@ class Region:
 
 @dataclass(frozen=True)
 class Scan:
-    """A still or a clip. `meta` says how it was made and never holds what identifies a patient or a study."""
+    """A still or a clip, each frame (H, W) or (H, W, 3) uint8; read_scan gives lazy ones.
+
+    `meta` says how it was made and never holds what identifies a patient or a study."""
 
     path: Path
-    frames: Frames
+    frames: Sequence[ByteArray]
     regions: tuple[Region, ...] = ()
     meta: Mapping[str, str | float] = field(default_factory=dict)
 
