@@ -81,7 +81,8 @@ class Region:
 class Scan:
     """A still or a clip, each frame (H, W) or (H, W, 3) uint8; read_scan gives lazy ones.
 
-    `meta` says how it was made and never holds what identifies a patient or a study."""
+    `meta` says how it was made and never holds what identifies a patient or a study.
+    """
 
     path: Path
     frames: Sequence[ByteArray]
