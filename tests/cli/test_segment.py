@@ -155,7 +155,7 @@ def test_dicom_clip_of_the_pydicom_package(segment: Segment, out: Path, capsys: 
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "no prompt": ([], "--point x,y or --box x0,y0,x1,y1"),
+    "no prompt": ([], "nothing to segment: add --point x,y or --box x0,y0,x1,y1"),
     "only a negative click": (["--not=5,5"], "add --point"),
     "clicks on several boxes": (["--box=1,1,9,9", "--box=20,20,40,40", "--point=5,5"], "once per object"),
     "point outside": (["--point=160,5"], "outside the image of 160 x 120"),

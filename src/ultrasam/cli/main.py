@@ -17,6 +17,7 @@ Wrong options end the same way. A package that is not installed becomes a line n
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import re
@@ -56,6 +57,11 @@ class VerbParser(jsonargparse.ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         one_line = " ".join(message.split()).rstrip(".")
         raise UltrasamError(f"{one_line}; see `{self.prog.split(' [')[0]} --help`") from ex
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        """The help without defaults that tell nothing."""
+        text = re.sub(r"\s*\(default:\s+(null|False)\)", "", super().format_help(formatter))
+        return re.sub(r",\s+default:\s+(null|False)\)", ")", text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,17 +10,21 @@ ending, with _frameN where --frame was given.
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
+
+from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
     from ultrasam.core.geometry import ByteArray
     from ultrasam.predict.decode import Result
     from ultrasam.predict.session import Session
-
-_HOW = "--point x,y or --box x0,y0,x1,y1"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,67 +56,49 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    import json
-    import sys
-    import time
-    from pathlib import Path
-
-    import numpy as np
-
-    from ultrasam.core.errors import UltrasamError
     from ultrasam.core.files import atomic_write, ensure_writable_dir
     from ultrasam.core.geometry import as_rgb
-    from ultrasam.core.overlay import draw_overlay
     from ultrasam.engines.threads import checked_threads
     from ultrasam.io.scan import read_scan
     from ultrasam.predict.model import prepare
     from ultrasam.zoo.store import find
 
+    # Whatever can be refused is looked at before anything is written, the cheap before the slow.
     start = time.perf_counter()
-    boxes = [_numbers("--box", text, 4) for text in args.box or []]
-    callipers = [_numbers("--calliper", text, 8) for text in args.calliper or []]
-    positive = [_numbers("--point", text, 2) for text in args.point or []]
-    negative = [_numbers("--not", text, 2) for text in args.negative or []]
-    _check_rule(len(boxes) + len(callipers), len(positive), len(negative))
-
+    asked = _Asked.parse(args)
     if not args.out:
         raise UltrasamError("no folder for the results: add --out DIR")
     threads = checked_threads(args.threads)
-
     scan = read_scan(args.file)
-    count = len(scan.frames)
     image = as_rgb(scan.frames[args.frame or 0])
-    number = (args.frame or 0) % count
-    if args.frame is None and count > 1:
-        print(
-            f"ultrasam: {args.file} has {count} frames: took frame 0, choose with --frame N", file=sys.stderr
-        )
-    asked = _Asked(boxes, callipers, positive, negative)
     asked.check(image.shape[1], image.shape[0])
     weights = find(args.model)
     folder = ensure_writable_dir(args.out)
+    number = (args.frame or 0) % len(scan.frames)
+    if args.frame is None and len(scan.frames) > 1:
+        _remark(f"{args.file} has {len(scan.frames)} frames: took frame 0, choose with --frame N")
+
     model = prepare(weights, threads=threads)
     session = model.session(image)
     asked.put_to(session)
     results = list(session.results.values())
+    for place, result in enumerate(results, start=1):
+        if result.empty:
+            _remark(f"the mask of object {place} is empty: move or add a prompt")
 
-    stem = Path(args.file).stem + ("" if args.frame is None else f"_frame{number}")
-    union = np.logical_or.reduce([result.mask for result in results])
-    overlay = draw_overlay(image, [r.mask for r in results], [r.prompts for r in results])
     document = coco_document(results, Path(args.file).name, number, image)
     document["info"]["model"] = {"id": model.card.id, "sha256": dict(model.card.sha256)}
+    stem = Path(args.file).stem + ("" if args.frame is None else f"_frame{number}")
+    mask, overlay = _pictures(image, results)
     contents = {
-        "mask": (folder / f"{stem}_mask.png", _png(union.astype(np.uint8) * 255)),
-        "overlay": (folder / f"{stem}_overlay.png", _png(overlay)),
+        "mask": (folder / f"{stem}_mask.png", mask),
+        "overlay": (folder / f"{stem}_overlay.png", overlay),
         "coco": (folder / f"{stem}.json", json.dumps(document, indent=1, allow_nan=False).encode()),
     }
     for path, data in contents.values():
         atomic_write(path, data)
-
-    for place, result in enumerate(results, start=1):
-        if result.empty:
-            print(f"ultrasam: the mask of object {place} is empty: move or add a prompt", file=sys.stderr)
     seconds = time.perf_counter() - start
+
     if args.json:
         report = {
             "file": args.file,
@@ -162,22 +148,6 @@ def coco_document(results: list[Result], file_name: str, frame: int, image: Byte
     }
 
 
-def _check_rule(outlines: int, positive: int, negative: int) -> None:
-    """Which prompts go together: see the text of this module. Raises UltrasamError."""
-    from ultrasam.core.errors import UltrasamError
-
-    if not outlines + positive + negative:
-        raise UltrasamError(
-            f"nothing to segment: give a prompt, {_HOW} (pixels; see `ultrasam segment --help`)"
-        )
-    if outlines > 1 and positive + negative:
-        raise UltrasamError(
-            "clicks with several boxes do not say which object they mean: run once per object"
-        )
-    if not outlines + positive:
-        raise UltrasamError(f"--not alone does not say what to segment: add {_HOW}")
-
-
 @dataclass(frozen=True)
 class _Asked:
     """The numbers of all prompts on the command line."""
@@ -186,6 +156,23 @@ class _Asked:
     callipers: list[tuple[float, ...]]
     positive: list[tuple[float, ...]]
     negative: list[tuple[float, ...]]
+
+    @staticmethod
+    def parse(args: Namespace) -> _Asked:
+        """Raises UltrasamError for what is no number and for prompts that do not go together (see above)."""
+        boxes = [_numbers("--box", text, 4) for text in args.box or []]
+        callipers = [_numbers("--calliper", text, 8) for text in args.calliper or []]
+        positive = [_numbers("--point", text, 2) for text in args.point or []]
+        negative = [_numbers("--not", text, 2) for text in args.negative or []]
+        outlines = len(boxes) + len(callipers)
+        if not outlines + len(positive):
+            missing = "--not alone does not say what to segment" if negative else "nothing to segment"
+            raise UltrasamError(f"{missing}: add --point x,y or --box x0,y0,x1,y1 (in pixels)")
+        if outlines > 1 and positive + negative:
+            raise UltrasamError(
+                "clicks with several boxes do not say which object they mean: run once per object"
+            )
+        return _Asked(boxes, callipers, positive, negative)
 
     def check(self, width: int, height: int) -> None:
         """Raises UltrasamError for the first prompt that does not fit the image: before a model is loaded."""
@@ -216,8 +203,6 @@ def _pairs(numbers: tuple[float, ...]) -> list[tuple[float, float]]:
 
 
 def _numbers(option: str, text: str, count: int) -> tuple[float, ...]:
-    from ultrasam.core.errors import UltrasamError
-
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -252,6 +237,17 @@ def _line(result: Result) -> str:
     return f"{result.area} px ({share:.1f} % of the image), predicted IoU {result.score:.2f}, box {box}"
 
 
+def _pictures(image: ByteArray, results: list[Result]) -> tuple[bytes, bytes]:
+    """The mask of all objects together, and the overlay, as PNG files."""
+    import numpy as np
+
+    from ultrasam.core.overlay import draw_overlay
+
+    masks = [result.mask for result in results]
+    union = np.logical_or.reduce(masks).astype(np.uint8) * 255
+    return _png(union), _png(draw_overlay(image, masks, [result.prompts for result in results]))
+
+
 def _png(pixels: ByteArray) -> bytes:
     import io
 
@@ -260,3 +256,7 @@ def _png(pixels: ByteArray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _remark(text: str) -> None:
+    print(f"ultrasam: {text}", file=sys.stderr)
