@@ -57,7 +57,7 @@ objects = st.lists(st.tuples(st.booleans(), clicks).filter(lambda o: o[0] or o[1
 
 
 @given(objects)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_batch_equals_one_by_one(
     tiny_folder: Path, wanted: list[tuple[bool, list[tuple[float, float, bool]]]]
 ) -> None:
