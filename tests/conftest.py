@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, settings
 import ultrasam
 from ultrasam.zoo import store
 
-
 # A busy machine is slow: no test fails for the time it takes.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
