@@ -1,0 +1,186 @@
+"""Measure a model on a COCO file: mAP, IoU and Dice by point, by box and after corrective clicks, per data
+set.
+
+Prompts come from the ground truth: its centroid or its box for two passes (the protocol of the UltraSam
+paper), and clicks on the largest error. Beside the model stands the ellipse in the box, which needs none.
+The images' keys `dataset` and `case_id` in the COCO file group the results and the bootstrap.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ultrasam.config import DataConfig
+
+if TYPE_CHECKING:
+    from ultrasam.evaluation.samples import Sample, Selection
+    from ultrasam.predict.model import Model
+
+SHARE = DataConfig.validation_share
+SEED = DataConfig.split_seed
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="ultrasam-lite", help="name or folder of a model; see `ultrasam info`"
+    )
+    parser.add_argument("--data", required=True, metavar="COCO.json", help="COCO file with the ground truth")
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="folder of the images (default: `images` beside the COCO file, or its folder)",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write everything, each object too; - prints it instead"
+    )
+    parser.add_argument("--markdown", metavar="FILE", help="write the tables that are printed")
+    parser.add_argument(
+        "--sheet", metavar="FILE.png", help="write a picture of the worst and the median cases"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="write evaluation.json, evaluation.md and evaluation.png into a folder"
+    )
+    parser.add_argument(
+        "--only",
+        choices=("all", "validation"),
+        default="all",
+        help="validation: the cases that training holds out (with the same --share and --split-seed)",
+    )
+    parser.add_argument(
+        "--share", type=float, default=SHARE, help="share of the cases held out of each data set"
+    )
+    parser.add_argument("--split-seed", type=int, default=SEED, metavar="N", help="seed of the split by case")
+    parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="only these data sets")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most so many images of each data set")
+    parser.add_argument("--clicks", type=int, default=5, metavar="N", help="corrective clicks")
+    parser.add_argument(
+        "--bootstrap", type=int, default=1000, metavar="N", help="draws for the intervals; 0 for none"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads (default: physical cores, at most 8)"
+    )
+
+
+def run(args: Namespace) -> int:
+    import sys
+
+    from ultrasam.core.files import atomic_write, ensure_writable_dir
+    from ultrasam.evaluation.evaluate import evaluate
+    from ultrasam.evaluation.metrics import summarise
+    from ultrasam.evaluation.report import to_json, to_markdown
+    from ultrasam.evaluation.samples import Selection, select_samples
+    from ultrasam.evaluation.sheet import contact_sheet
+    from ultrasam.predict.model import prepare
+    from ultrasam.zoo.store import find
+
+    _check_numbers(args)
+    outputs = _outputs(args)
+    selection = Selection(args.only, args.share, args.split_seed, tuple(args.dataset), args.limit)
+    samples = select_samples(args.data, args.images, selection)
+    weights = find(args.model)
+    for paths in outputs.values():
+        for path in paths:
+            ensure_writable_dir(path.parent)
+    model = prepare(weights, threads=args.threads)
+
+    outcomes = evaluate(model, samples, args.clicks, _Progress())
+    summaries = summarise(outcomes, args.bootstrap)
+    about = [_about(model, args, selection)]
+    markdown = to_markdown(f"{model.card.name} on {Path(args.data).name}", about, summaries)
+    report = to_json(_run(model, args, selection, samples), summaries, outcomes)
+    for path in outputs["json"]:
+        atomic_write(path, report.encode())
+    for path in outputs["markdown"]:
+        atomic_write(path, markdown.encode())
+    if outputs["sheet"]:
+        sheet = contact_sheet(outcomes, samples)
+        for path in outputs["sheet"]:
+            atomic_write(path, sheet)
+    sys.stdout.write(report if args.json == "-" else markdown)
+    written = [str(path) for paths in outputs.values() for path in paths]
+    if written:
+        print(f"ultrasam: wrote {', '.join(written)}", file=sys.stderr)
+    return 0
+
+
+def _check_numbers(args: Namespace) -> None:
+    from ultrasam.core.errors import UltrasamError
+    from ultrasam.evaluation.evaluate import MAX_CLICKS
+
+    if not 0 < args.share < 1:
+        raise UltrasamError(f"--share {args.share:g}: give a number between 0 and 1, such as {SHARE}")
+    if args.limit is not None and args.limit < 1:
+        raise UltrasamError(f"--limit {args.limit}: give a number of at least 1")
+    if not 0 <= args.clicks <= MAX_CLICKS:
+        raise UltrasamError(f"--clicks {args.clicks}: give a number from 0 to {MAX_CLICKS}")
+    if args.bootstrap < 0:
+        raise UltrasamError(f"--bootstrap {args.bootstrap}: give a number of at least 0")
+
+
+def _outputs(args: Namespace) -> dict[str, list[Path]]:
+    """The files to write, by kind. Raises UltrasamError for a path that is a folder."""
+    from ultrasam.core.errors import UltrasamError
+    from ultrasam.core.files import shown
+
+    named = {"json": None if args.json == "-" else args.json, "markdown": args.markdown, "sheet": args.sheet}
+    endings = {"json": "json", "markdown": "md", "sheet": "png"}
+    outputs = {}
+    for kind, path in named.items():
+        paths = [Path(path)] if path else []
+        if args.out:
+            paths.append(Path(args.out) / f"evaluation.{endings[kind]}")
+        folder = next((path for path in paths if path.is_dir()), None)
+        if folder:
+            raise UltrasamError(f"{shown(folder)} is a folder: give the path of a file to write")
+        outputs[kind] = paths
+    return outputs
+
+
+def _about(model: Model, args: Namespace, selection: Selection) -> str:
+    which = "All cases"
+    if selection.only == "validation":
+        split = f"{selection.share:g} of the cases of each data set, seed {selection.split_seed}"
+        which = f"Validation cases only ({split})"
+    if selection.limit is not None:
+        which += f", at most {selection.limit} images of a data set"
+    return f"Model `{model.card.id}`. {which}. All masks are compared at the images' own resolution."
+
+
+def _run(model: Model, args: Namespace, selection: Selection, samples: list[Sample]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from ultrasam import __version__
+    from ultrasam.core.files import sha256_of
+
+    return {
+        "ultrasam": __version__,
+        "model": {"id": model.card.id, "name": model.card.name, "sha256": dict(model.card.sha256)},
+        "data": {"file": str(args.data), "sha256": sha256_of(args.data), "images": len(samples)},
+        "selection": asdict(selection),
+        "clicks": args.clicks,
+        "bootstrap": args.bootstrap,
+    }
+
+
+class _Progress:
+    """Images done, on stderr: one line rewritten on a terminal, else a line at every tenth of the work."""
+
+    def __init__(self) -> None:
+        import time
+
+        self._start = time.perf_counter()
+
+    def __call__(self, done: int, total: int) -> None:
+        import sys
+        import time
+
+        seconds = time.perf_counter() - self._start
+        left = seconds / done * (total - done)
+        text = f"evaluated {done} of {total} images in {seconds:.0f} s, about {left:.0f} s to go"
+        if sys.stderr.isatty():
+            print(f"\r{text}   ", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        elif done == total or done * 10 // total > (done - 1) * 10 // total:
+            print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,77 @@
+"""Run a model over the objects of a COCO file, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.geometry import BoolArray
+from ultrasam.core.masks import encode_rle
+from ultrasam.core.metrics import dice, iou
+from ultrasam.evaluation.metrics import Outcome
+from ultrasam.evaluation.protocols import Encoded, Prediction, ellipses, interactive, two_passes
+from ultrasam.evaluation.samples import Sample
+from ultrasam.predict.model import Model
+
+# More corrective clicks than anyone gives; also the cap of the NoC figures in the literature.
+MAX_CLICKS = 20
+
+Progress = Callable[[int, int], None]
+
+
+def evaluate(
+    model: Model, samples: Sequence[Sample], clicks: int = 5, progress: Progress | None = None
+) -> list[Outcome]:
+    """Every object of `samples` under every protocol of `ultrasam.evaluation.protocols`.
+
+    Each image is encoded once; of an image nothing stays but run-length encodings and numbers. `progress`
+    is called with the images done and their number. Raises UltrasamError for an image or mask that cannot
+    be used, and where no object has a pixel.
+    """
+    outcomes: list[Outcome] = []
+    for done, sample in enumerate(samples, start=1):
+        outcomes += evaluate_sample(model, sample, clicks)
+        if progress is not None:
+            progress(done, len(samples))
+    if not outcomes:
+        raise UltrasamError("all ground-truth masks are empty: nothing to evaluate")
+    return outcomes
+
+
+def evaluate_sample(model: Model, sample: Sample, clicks: int) -> list[Outcome]:
+    """The objects of one image under every protocol; objects with an empty mask are left out."""
+    truths = sample.truths()
+    if not truths:
+        return []
+    pixels = sample.pixels()
+    embedding, frame = model.encode(pixels)
+
+    def predictions() -> Iterator[Prediction]:
+        yield from two_passes(Encoded(model.engine, embedding, frame), truths)
+        yield from ellipses(truths)
+        # The model's cache holds the embedding: the image is not encoded a second time.
+        yield from interactive(model.session(pixels), truths, clicks)
+
+    return outcomes_of(sample, truths, predictions())
+
+
+def outcomes_of(
+    sample: Sample, truths: Mapping[int, BoolArray], predictions: Iterable[Prediction]
+) -> list[Outcome]:
+    """The predictions for one image, compared with `truths` at its own resolution."""
+    encoded = {key: encode_rle(truth) for key, truth in truths.items()}
+    return [
+        Outcome(
+            image_id=sample.image.id,
+            annotation_id=prediction.key,
+            dataset=sample.dataset,
+            case_id=sample.case_id,
+            protocol=prediction.protocol,
+            iou=iou(prediction.mask, truths[prediction.key]),
+            dice=dice(prediction.mask, truths[prediction.key]),
+            score=prediction.score,
+            truth=encoded[prediction.key],
+            predicted=encode_rle(prediction.mask),
+        )
+        for prediction in predictions
+    ]

@@ -1,0 +1,155 @@
+"""From one row per object and protocol to the figures of a table."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from ultrasam.evaluation.protocols import ELLIPSE
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+ALL = "all"
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One object under one protocol. `truth` and `predicted` are compressed RLE."""
+
+    image_id: int
+    annotation_id: int
+    dataset: str
+    case_id: str
+    protocol: str
+    iou: float
+    dice: float
+    score: float
+    truth: dict[str, Any]
+    predicted: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One line of the table: the objects of a data set (or of all) under one protocol.
+
+    `map` and `map50` are COCO's average precision of masks without classes, with IoU 0.50:0.95 and 0.50;
+    `threshold_share` is the mean over the same IoU thresholds of the share of objects that reach them (no
+    ranking by score); `iou`, `dice` are means over objects; `iou_interval` is the 95 % interval of `iou` by
+    bootstrap over cases, None for a single case; `score_error` is the mean absolute difference between
+    score and IoU, None where the score is no prediction.
+    """
+
+    dataset: str
+    protocol: str
+    objects: int
+    images: int
+    cases: int
+    map: float
+    map50: float
+    threshold_share: float
+    iou: float
+    iou_interval: tuple[float, float] | None
+    dice: float
+    score_error: float | None
+
+
+def summarise(outcomes: Sequence[Outcome], draws: int = 1000, seed: int = 0) -> list[Summary]:
+    """One summary per data set and protocol, in the order in which they come, then `ALL` if there are
+    several.
+    """
+    datasets = list(dict.fromkeys(outcome.dataset for outcome in outcomes))
+    protocols = list(dict.fromkeys(outcome.protocol for outcome in outcomes))
+    summaries = []
+    for dataset in [*datasets, ALL] if len(datasets) > 1 else datasets:
+        for protocol in protocols:
+            members = [o for o in outcomes if o.protocol == protocol and dataset in (o.dataset, ALL)]
+            if members:
+                summaries.append(_summary(dataset, protocol, members, draws, seed))
+    return summaries
+
+
+def _summary(dataset: str, protocol: str, outcomes: Sequence[Outcome], draws: int, seed: int) -> Summary:
+    ious = np.array([outcome.iou for outcome in outcomes])
+    scores = np.array([outcome.score for outcome in outcomes])
+    precision = average_precision(outcomes)
+    return Summary(
+        dataset=dataset,
+        protocol=protocol,
+        objects=len(outcomes),
+        images=len({outcome.image_id for outcome in outcomes}),
+        cases=len({(outcome.dataset, outcome.case_id) for outcome in outcomes}),
+        map=float(precision.mean()),
+        map50=float(precision[0]),
+        threshold_share=float((ious[:, None] >= THRESHOLDS).mean()),
+        iou=float(ious.mean()),
+        iou_interval=bootstrap_interval(outcomes, draws, seed),
+        dice=float(np.mean([outcome.dice for outcome in outcomes])),
+        score_error=None if protocol == ELLIPSE else float(np.abs(scores - ious).mean()),
+    )
+
+
+def average_precision(outcomes: Sequence[Outcome]) -> Array:
+    """COCO's average precision at the ten IoU thresholds, by pycocotools, of one protocol's outcomes.
+
+    All objects are one class, and no prediction is dropped: COCO itself keeps 100 of an image.
+    """
+    sizes = {outcome.image_id: outcome.truth["size"] for outcome in outcomes}
+    truths, predictions = [], []
+    # Ids from 1: to pycocotools an annotation with the id 0 is one that was not found.
+    for number, outcome in enumerate(outcomes, start=1):
+        common = {"id": number, "image_id": outcome.image_id, "category_id": 1}
+        area = float(mask.area(outcome.truth))
+        truths.append({**common, "segmentation": outcome.truth, "area": area, "iscrowd": 0})
+        predictions.append({**common, "segmentation": outcome.predicted, "score": outcome.score})
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {
+            "info": {},
+            "images": [{"id": image, "height": h, "width": w} for image, (h, w) in sizes.items()],
+            "annotations": truths,
+            "categories": [{"id": 1, "name": "object"}],
+        }
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(predictions), "segm")
+        evaluation.params.iouThrs = THRESHOLDS
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.params.maxDets = [max(np.unique([o.image_id for o in outcomes], return_counts=True)[1])]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    # precision: threshold, recall, class, area, number of detections
+    curves: Array = evaluation.eval["precision"][:, :, 0, 0, 0]
+    precision: Array = curves.mean(axis=1)
+    return precision
+
+
+def bootstrap_interval(outcomes: Sequence[Outcome], draws: int, seed: int) -> tuple[float, float] | None:
+    """The 2.5th and 97.5th percentile of the mean IoU over `draws` samples of the cases.
+
+    A draw takes as many cases as there are, with replacement, from each data set by itself, and all
+    objects of a case together. None without draws, or if no data set has two cases.
+    """
+    cases: dict[str, dict[str, list[float]]] = {}
+    for outcome in outcomes:
+        cases.setdefault(outcome.dataset, {}).setdefault(outcome.case_id, []).append(outcome.iou)
+    if draws < 1 or max(map(len, cases.values())) < 2:
+        return None
+    total, count = np.zeros(draws), np.zeros(draws)
+    rng = np.random.default_rng(seed)
+    for members in cases.values():
+        totals = np.array([sum(ious) for ious in members.values()])
+        counts = np.array([len(ious) for ious in members.values()])
+        chosen = rng.integers(len(members), size=(draws, len(members)))
+        total += totals[chosen].sum(axis=1)
+        count += counts[chosen].sum(axis=1)
+    low, high = np.percentile(total / count, (2.5, 97.5))
+    return float(low), float(high)

@@ -1,0 +1,117 @@
+"""Results as Markdown for a person and as JSON for everything else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ultrasam.evaluation.metrics import ALL, Outcome, Summary
+from ultrasam.evaluation.protocols import CLICK
+
+# What a prompt is called in the table.
+LABELS = {
+    "point": "point",
+    "point-plain": "point, no box in pass 2",
+    "box": "box",
+    "box-jitter": "box, sides moved by up to 10 %",
+    "ellipse": "ellipse in the box (no model)",
+}
+
+
+def to_markdown(title: str, about: Sequence[str], summaries: Sequence[Summary]) -> str:
+    """A table of the prompts and one of the corrective clicks; `about` are lines between title and tables."""
+    parts = [f"# {title}", *about]
+    prompts = [s for s in summaries if not s.protocol.startswith(CLICK)]
+    if prompts:
+        parts.append(_prompt_table(prompts))
+        parts.append(
+            "mAP, mAP50: COCO, masks, without classes, one prediction per object ranked by predicted IoU. "
+            "Share: mean over IoU 0.50-0.95 of the share of objects that reach it. "
+            "[ ]: 95 % interval, bootstrap over cases. Score error: mean |predicted IoU - IoU|."
+        )
+    clicks = [s for s in summaries if s.protocol.startswith(CLICK)]
+    if clicks:
+        parts.append("Mean IoU after one click and so many corrective clicks:")
+        parts.append(_click_table(clicks))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_json(run: Mapping[str, Any], summaries: Sequence[Summary], outcomes: Sequence[Outcome]) -> str:
+    """One JSON object: `run` (what was evaluated), `results` (the tables) and `objects` (one row each)."""
+    document = {
+        "run": dict(run),
+        "results": [_rounded(asdict(summary)) for summary in summaries],
+        "objects": [
+            _rounded(
+                {key: value for key, value in vars(outcome).items() if key not in ("truth", "predicted")}
+            )
+            for outcome in outcomes
+        ],
+    }
+    return json.dumps(document, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _prompt_table(summaries: Sequence[Summary]) -> str:
+    header = ["data set", "objects / images / cases", "prompt"]
+    header += ["mAP", "mAP50", "share", "mean IoU", "", "Dice", "score error"]
+    rows = []
+    previous = ""
+    for summary in summaries:
+        new = summary.dataset != previous
+        previous = summary.dataset
+        interval = summary.iou_interval
+        rows.append(
+            [
+                _name(summary.dataset) if new else "",
+                f"{summary.objects} / {summary.images} / {summary.cases}" if new else "",
+                LABELS.get(summary.protocol, summary.protocol),
+                *(_number(v) for v in (summary.map, summary.map50, summary.threshold_share, summary.iou)),
+                "" if interval is None else f"[{_number(interval[0])}, {_number(interval[1])}]",
+                _number(summary.dice),
+                "" if summary.score_error is None else _number(summary.score_error),
+            ]
+        )
+    return _table(header, rows, left=3)
+
+
+def _click_table(summaries: Sequence[Summary]) -> str:
+    protocols = list(dict.fromkeys(summary.protocol for summary in summaries))
+    means = {(summary.dataset, summary.protocol): _number(summary.iou) for summary in summaries}
+    rows = [
+        [_name(dataset), *(means[dataset, protocol] for protocol in protocols)]
+        for dataset in dict.fromkeys(summary.dataset for summary in summaries)
+    ]
+    return _table(["data set", *(p.removeprefix(CLICK) for p in protocols)], rows, left=1)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """A Markdown table whose columns line up in plain text too; the first `left` are flush left."""
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    padded = [
+        [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        for line in lines
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (padded[0], rule, *padded[1:]))
+
+
+def _name(dataset: str) -> str:
+    return f"**{dataset}**" if dataset == ALL else dataset
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Six decimals are more than the figures carry, and a third of the file."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, float):
+            return round(value, 6)
+        return [short(v) for v in value] if isinstance(value, tuple) else value
+
+    return {key: short(value) for key, value in row.items()}
