@@ -12,6 +12,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ultrasam.core.files import atomic_write
 
@@ -60,6 +61,21 @@ class ExportedModel:
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / "encoder.onnx", self.encoder)
         atomic_write(folder / "decoder.onnx", self.decoder)
+
+
+def fold_batch_norm(module: nn.Module) -> None:
+    """Fold every BatchNorm2d into the Conv2d registered just before it, in place; `module` must be in eval mode.
+
+    The exporter would fold them too, but after the weights were rounded.
+    """
+    previous: tuple[str, nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and previous is not None and isinstance(previous[1], nn.Conv2d):
+            setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
+            setattr(module, name, nn.Identity())
+        else:
+            fold_batch_norm(child)
+        previous = name, child
 
 
 def round_to_half(module: nn.Module) -> None:

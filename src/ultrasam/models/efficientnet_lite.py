@@ -43,7 +43,7 @@ class Conv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.groups == 1 or x.dtype == torch.float32 or x.device.type != "cpu":
+        if self.groups == 1 or x.dtype != torch.bfloat16 or x.device.type != "cpu":
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float()).to(x.dtype)

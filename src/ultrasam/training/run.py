@@ -83,6 +83,7 @@ def train(config: TrainConfig) -> Path:
     """
     out = Path(config.out)
     ensure_writable_dir(out)
+    atomic_write(out / "config.json", json.dumps(asdict(config), indent=2).encode())
     torch.set_num_threads(config.threads)
     L.seed_everything(config.seed, verbose=False)
     cache, train_images, validation_images = load_split(config)
@@ -122,5 +123,4 @@ def train(config: TrainConfig) -> Path:
         trainer.fit(module, loader, ckpt_path=resume, weights_only=False)
     weights = {key: value.detach().contiguous() for key, value in module.model.state_dict().items()}
     atomic_write(out / "weights.safetensors", save(weights))
-    atomic_write(out / "config.json", json.dumps(asdict(config), indent=2).encode())
     return out / "weights.safetensors"

@@ -1,0 +1,47 @@
+"""Export a training run as a model folder: encoder.onnx, decoder.onnx and card.json.
+
+The folder then works wherever a model is named: `ultrasam segment FILE --model FOLDER`. It needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ultrasam.core.errors import UltrasamError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="folder of a training run, or its weights or checkpoint")
+    parser.add_argument("--out", type=str, required=True, help="folder to write; its name is the id of the model")
+    parser.add_argument("--name", type=str, default="", help="name for people (default: the id)")
+    parser.add_argument("--licence", type=str, default="not stated", help="licence of the weights")
+    parser.add_argument("--about", type=str, default="", help="JSON file with further fields for the card")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: Namespace) -> int:
+    from ultrasam.export.folder import CardText, export_folder
+
+    out = Path(args.out)
+    about: dict[str, Any] = {}
+    if args.about:
+        try:
+            about = json.loads(Path(args.about).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UltrasamError(f"{args.about}: not a readable JSON file: {error}") from error
+        if not isinstance(about, dict):
+            raise UltrasamError(f"{args.about}: the further fields of a card must be one JSON object")
+    identifier = out.resolve().name
+    text = CardText(identifier, args.name or identifier, args.licence, about)
+    difference = export_folder(Path(args.run), out, text)
+    sizes = {path.name: path.stat().st_size for path in sorted(out.glob("*.onnx"))}
+    if args.json:
+        print(json.dumps({"folder": str(out), "largest_difference": difference, "bytes": sizes}))
+    else:
+        megabytes = sum(sizes.values()) / 1e6
+        print(f"{out}: {megabytes:.1f} MB, largest difference to torch {difference:.1g}")
+    return 0

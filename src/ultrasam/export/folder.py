@@ -1,0 +1,122 @@
+"""From a training run to a model folder: encoder.onnx, decoder.onnx and card.json, checked against torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import atomic_write, ensure_writable_dir, sha256_of
+from ultrasam.export.onnx import ExportedModel, PromptableModel, export_onnx, fold_batch_norm, round_to_half
+from ultrasam.models.lite import LiteConfig, LiteSam
+from ultrasam.training.run import load_weights
+from ultrasam.zoo.card import CARD_FILE, MODEL_FILES
+
+# The largest difference between a logit of the exported model and of the torch model with the same weights.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class CardText:
+    """What only a person knows about a model."""
+
+    id: str
+    name: str
+    licence: str
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def load_run(source: Path) -> tuple[LiteSam, dict[str, Any]]:
+    """The model of a run folder, or of a weights file or checkpoint inside one, and the settings of that run."""
+    folder = source if source.is_dir() else source.parent
+    weights = source
+    if source.is_dir():
+        candidates = [folder / "weights.safetensors", folder / "last.ckpt"]
+        weights = next((path for path in candidates if path.is_file()), candidates[0])
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UltrasamError(f"{folder} is not the folder of a training run: it has no readable config.json") from error
+    settings = config["model"]
+    model = LiteSam(LiteConfig(image_size=settings["image_size"], backbone=settings["backbone"]))
+    try:
+        model.load_state_dict(load_weights(weights))
+    except RuntimeError as error:
+        raise UltrasamError(f"{weights} does not fit the model of config.json: {str(error).splitlines()[0]}") from error
+    return model.eval(), config
+
+
+def largest_difference(model: PromptableModel, exported: ExportedModel, image_size: int) -> float:
+    """Largest absolute difference of embedding, masks and IoU between the torch and the exported model."""
+    generator = torch.Generator().manual_seed(0)
+    providers = ["CPUExecutionProvider"]
+    encoder = onnxruntime.InferenceSession(exported.encoder, providers=providers)
+    decoder = onnxruntime.InferenceSession(exported.decoder, providers=providers)
+    image = torch.randn(1, 3, image_size, image_size, generator=generator)
+    with torch.no_grad():
+        embedding = model.encode(image)
+    worst = _difference(embedding, encoder.run(["embedding"], {"image": image.numpy()})[0])
+    side = 4 * embedding.shape[-1]
+    for n, labels in ((1, [1]), (1, [2, 3]), (3, [2, 3, 1, 0, -1])):
+        points = torch.rand(n, len(labels), 2, generator=generator) * image_size
+        kinds = torch.tensor(labels).expand(n, -1).contiguous()
+        mask = 4 * torch.randn(n, 1, side, side, generator=generator)
+        has_mask = (torch.arange(n) % 2).float()
+        with torch.no_grad():
+            masks, iou = model.decode(embedding, points, kinds, mask, has_mask)
+        inputs = {
+            "embedding": embedding.numpy(),
+            "points": points.numpy(),
+            "labels": kinds.numpy(),
+            "mask": mask.numpy(),
+            "has_mask": has_mask.numpy(),
+        }
+        outputs = decoder.run(["masks", "iou"], inputs)
+        worst = max(worst, _difference(masks, outputs[0]), _difference(iou, outputs[1]))
+    return worst
+
+
+def _difference(expected: torch.Tensor, found: np.ndarray) -> float:
+    return float(np.abs(expected.numpy() - found).max())
+
+
+def export_folder(source: Path, out: Path, text: CardText) -> float:
+    """Write a model folder from a training run; returns the largest difference to torch.
+
+    Weights are rounded to float16 first, so that torch and the files hold the same numbers. Raises UltrasamError
+    where the exported model differs by more than `TOLERANCE`; nothing is written then.
+    """
+    ensure_writable_dir(out)
+    model, config = load_run(source)
+    fold_batch_norm(model)
+    round_to_half(model)
+    size = model.config.image_size
+    exported = export_onnx(model, size)
+    difference = largest_difference(model, exported, size)
+    if not difference <= TOLERANCE:
+        raise UltrasamError(
+            f"the exported model differs from torch by {difference:.2g}, more than {TOLERANCE:g}: nothing was written"
+        )
+    exported.write(out)
+    with torch.no_grad():
+        shape = model.encode(torch.zeros(1, 3, size, size)).shape[1:]
+    card = {
+        "id": text.id,
+        "name": text.name,
+        "licence": text.licence,
+        "image_size": size,
+        "embedding": list(shape),
+        "mean": config["model"]["mean"],
+        "std": config["model"]["std"],
+        "resize": "pil",
+        "sha256": {name: sha256_of(out / name) for name in MODEL_FILES},
+        **text.about,
+    }
+    atomic_write(out / CARD_FILE, (json.dumps(card, indent=2) + "\n").encode())
+    return difference
