@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ultrasam.core.geometry import ByteArray, Frame, as_rgb, letterbox
 from ultrasam.core.masks import decode_segmentation
+from ultrasam.datasets.splits import group_of
 from ultrasam.io.coco import read_coco
 from ultrasam.io.scan import read_scan
 
@@ -84,14 +85,15 @@ def _build(annotations: Path, image_folder: Path, size: int, folder: Path) -> No
                 masks[row] = _shrink_mask(mask, size)
                 rows.append(row)
                 row += 1
+            dataset, case = group_of(image, annotations)
             index.append(
                 {
                     "row": number,
                     "id": image.id,
                     "width": image.width,
                     "height": image.height,
-                    "dataset": image.dataset or annotations.stem,
-                    "case_id": image.case_id or image.file_name,
+                    "dataset": dataset,
+                    "case_id": case,
                     "mask_rows": rows,
                 }
             )

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ultrasam.config import TrainConfig
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.geometry import FloatArray, to_tensor
-from ultrasam.datasets.splits import held_out_cases
+from ultrasam.datasets.splits import held_out_groups
 from ultrasam.training.augment import apply_warp, random_intensity, random_warp
 from ultrasam.training.cache import CachedImage, TrainingCache, open_cache
 from ultrasam.training.prompts import first_prompt
@@ -73,11 +73,11 @@ def load_split(config: TrainConfig) -> tuple[TrainingCache, list[CachedImage], l
     cache = open_cache(annotations, images, config.model.image_size, root)
     train: list[CachedImage] = []
     validation: list[CachedImage] = []
-    for dataset in sorted({image.dataset for image in cache.index} - set(data.hold_out)):
-        members = [image for image in cache.index if image.dataset == dataset]
-        held_out = held_out_cases((image.case_id for image in members), data.validation_share, data.split_seed)
-        for image in members:
-            (validation if image.case_id in held_out else train).append(image)
+    groups = ((image.dataset, image.case_id) for image in cache.index)
+    held_out = held_out_groups(groups, data.validation_share, data.split_seed)
+    for image in cache.index:
+        if image.dataset not in data.hold_out:
+            (validation if (image.dataset, image.case_id) in held_out else train).append(image)
     if not train:
         raise UltrasamError(f"nothing to train on in {annotations}: no image with an object is left after the split")
     return cache, train, validation

@@ -1,0 +1,285 @@
+"""Simulated prompts, augmentation, the cache, the split and the samples of a step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+pytest.importorskip("tqdm")
+
+from tests.synthetic import write_coco  # noqa: E402
+from ultrasam.config import (  # noqa: E402
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    PromptConfig,
+    TrainConfig,
+)
+from ultrasam.core.errors import UltrasamError  # noqa: E402
+from ultrasam.core.geometry import Frame, as_rgb, letterbox, to_tensor  # noqa: E402
+from ultrasam.core.masks import box_of, distance_to_border  # noqa: E402
+from ultrasam.io.scan import read_scan  # noqa: E402
+from ultrasam.training.augment import apply_warp, random_intensity, random_warp  # noqa: E402
+from ultrasam.training.cache import open_cache  # noqa: E402
+from ultrasam.training.data import (  # noqa: E402
+    StepSampler,
+    TrainingSamples,
+    load_split,
+    make_sample,
+    training_loader,
+)
+from ultrasam.training.prompts import KINDS, calliper_of, first_prompt, jitter_box, random_point  # noqa: E402
+
+NO_AUGMENT = AugmentConfig(flip=0, warp=0, gamma=0, gain=0, noise=0)
+
+
+def ellipse(size=64, cx=30.0, cy=34.0, a=20.0, b=8.0, angle=0.0):
+    ys, xs = np.mgrid[:size, :size] + 0.5
+    u = (xs - cx) * np.cos(angle) + (ys - cy) * np.sin(angle)
+    v = -(xs - cx) * np.sin(angle) + (ys - cy) * np.cos(angle)
+    return (u / a) ** 2 + (v / b) ** 2 < 1
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 1.0]))
+def test_a_point_is_the_centre_of_a_foreground_pixel(seed, central):
+    mask = ellipse()
+    x, y = random_point(np.random.default_rng(seed), mask, central)
+    assert x % 1 == 0.5 and y % 1 == 0.5
+    assert mask[int(y), int(x)]
+    if central == 1.0:
+        depth = distance_to_border(mask)
+        assert depth[int(y), int(x)] >= depth.max() / 2
+
+
+@given(st.integers(0, 10**6))
+def test_a_jittered_box_stays_near_inside_and_open(seed):
+    box = (1.0, 20.0, 41.0, 62.0)
+    x0, y0, x1, y1 = jitter_box(np.random.default_rng(seed), box, 0.1, 64)
+    assert 0 <= x0 < x1 <= 64 and 0 <= y0 < y1 <= 64
+    assert abs(x0 - 1) <= 4 and abs(x1 - 41) <= 4
+    assert abs(y0 - 20) <= 4.2 and abs(y1 - 62) <= 4.2
+
+
+def test_no_jitter_is_the_exact_box():
+    assert jitter_box(np.random.default_rng(0), (3.0, 4.0, 10.0, 20.0), 0.0, 64) == (3.0, 4.0, 10.0, 20.0)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, 1.2, 2.5])
+def test_a_calliper_spans_the_axes_of_an_ellipse(angle):
+    ends = calliper_of(np.random.default_rng(0), ellipse(128, 60, 66, 40, 16, angle), 0.0)
+    long, short = ends[1] - ends[0], ends[3] - ends[2]
+    assert np.hypot(*long) == pytest.approx(80, abs=3)
+    assert np.hypot(*short) == pytest.approx(32, abs=3)
+    direction = np.array([np.cos(angle), np.sin(angle)])
+    assert abs(long @ direction) / np.hypot(*long) > 0.99
+    np.testing.assert_allclose(ends.mean(0), (60, 66), atol=1)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 3.1), st.floats(3, 26), st.floats(0.5, 9))
+def test_the_first_prompt_fits_its_mask(seed, angle, a, b):
+    mask = ellipse(64, 31, 33, a, b, angle)
+    if not mask.any():
+        return
+    points, labels, kind = first_prompt(np.random.default_rng(seed), mask, PromptConfig(jitter=0.0))
+    assert np.isfinite(points).all() and (points >= 0).all() and (points <= 64).all()
+    if KINDS[kind] == "point":
+        assert labels.tolist() == [1, -1, -1]
+        assert mask[int(points[0, 1]), int(points[0, 0])]
+    elif KINDS[kind] == "box":
+        assert labels.tolist() == [2, 3, -1]
+        assert tuple(points[:2].ravel()) == box_of(mask)
+    else:
+        assert labels.tolist() == [2, 3, 1]
+        assert (points[0] < points[2]).all() and (points[2] < points[1]).all()
+
+
+def test_kinds_come_as_often_as_asked():
+    rng = np.random.default_rng(0)
+    config = PromptConfig(point=2, box=1, calliper=1)
+    kinds = [first_prompt(rng, ellipse(), config)[2] for _ in range(800)]
+    shares = np.bincount(kinds, minlength=3) / 800
+    np.testing.assert_allclose(shares, (0.5, 0.25, 0.25), atol=0.06)
+
+
+@given(st.integers(0, 10**6))
+def test_image_and_points_move_together(seed):
+    """The centroid of a warped mask is the warped centroid."""
+    config = AugmentConfig(warp=1.0, rotation=20, scale_min=0.8, scale_max=1.1, shift=0.02)
+    matrix = random_warp(np.random.default_rng(seed), config, 64, 48, 64)
+    mask = ellipse(64, 32, 24, 9, 6)[:48]
+    ys, xs = np.nonzero(mask)
+    warped = apply_warp(mask.astype(np.uint8) * 255, matrix, 64, 0).astype(float)
+    assert warped.sum() > 0
+    grid_y, grid_x = np.mgrid[:64, :64] + 0.5
+    centroid = np.array([(warped * grid_x).sum(), (warped * grid_y).sum()]) / warped.sum()
+    expected = matrix @ np.array([xs.mean() + 0.5, ys.mean() + 0.5, 1])
+    np.testing.assert_allclose(centroid, expected[:2], atol=0.25)
+    area = warped.sum() / 255
+    assert area == pytest.approx(mask.sum() * np.linalg.det(matrix[:2, :2]) * np.sign(np.linalg.det(matrix)), rel=0.06)
+
+
+def test_a_flip_alone_mirrors_every_pixel():
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 255, (48, 64), dtype=np.uint8)
+    matrix = random_warp(rng, replace(NO_AUGMENT, flip=1), 64, 48, 64)
+    warped = apply_warp(image, matrix, 64, 7)
+    np.testing.assert_array_equal(warped[:48], image[:, ::-1])
+    assert (warped[48:] == 7).all()
+
+
+def test_no_intensity_change_is_none():
+    image = np.linspace(0, 255, 48, dtype=np.float32).reshape(4, 4, 3)
+    before = image.copy()
+    random_intensity(np.random.default_rng(0), NO_AUGMENT, image)
+    np.testing.assert_allclose(image, before, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("coco")
+    return write_coco(folder / "set"), folder / "cache"
+
+
+def settings_of(data, **changes):
+    config = TrainConfig(
+        data=DataConfig(annotations=str(data[0]), cache=str(data[1]), validation_share=0.3),
+        model=ModelConfig(image_size=64),
+        optim=OptimConfig(steps=5, batch_size=3),
+    )
+    return replace(config, **changes)
+
+
+def test_training_and_runtime_see_the_same_input(data):
+    """Without augmentation a sample is what `letterbox` and `to_tensor` make of the file, bit for bit."""
+    config = settings_of(data, augment=NO_AUGMENT)
+    cache, train, _ = load_split(config)
+    entries = {image["id"]: image for image in json.loads(data[0].read_text())["images"]}
+    for image in train[:4]:
+        sample = make_sample(np.random.default_rng(0), cache, image, config)
+        rgb = as_rgb(read_scan(data[0].parent / "images" / entries[image.id]["file_name"]).frames[0])
+        runtime = to_tensor(letterbox(rgb, 64), Frame(96, 72, 64), config.model.mean, config.model.std)
+        np.testing.assert_array_equal(sample.image, runtime[0])
+
+
+def test_a_warped_sample_is_padded_with_zero_after_normalisation(data):
+    config = settings_of(data, augment=AugmentConfig(warp=1, scale_min=0.5, scale_max=0.5, shift=0, rotation=0))
+    cache, train, _ = load_split(config)
+    sample = make_sample(np.random.default_rng(3), cache, train[0], config)
+    assert (sample.image[:, :8] == 0).all() and (sample.image[:, 56:] == 0).all()
+    assert sample.image.any()
+
+
+def test_targets_hold_the_covered_share(data):
+    config = settings_of(data, augment=NO_AUGMENT)
+    cache, train, _ = load_split(config)
+    sample = make_sample(np.random.default_rng(0), cache, train[0], config)
+    areas = {a["area"] for a in json.loads(data[0].read_text())["annotations"] if a["image_id"] == train[0].id}
+    # 96 px become 64: an area shrinks by 2.25, and the mask grid has half the side of the input.
+    for target in sample.targets:
+        assert min(abs(target.sum() * 4 * 2.25 / area - 1) for area in areas) < 0.02
+    assert ((sample.targets > 0) & (sample.targets < 1)).any()
+
+
+def test_the_split_keeps_cases_together(data):
+    _, train, validation = load_split(settings_of(data))
+    assert {image.case_id for image in train}.isdisjoint({image.case_id for image in validation})
+    assert {image.dataset for image in train} == {image.dataset for image in validation} == {"a", "b"}
+    assert len(train) + len(validation) == 24
+
+
+def test_held_out_data_sets_are_in_neither_part(data):
+    config = settings_of(data)
+    config = replace(config, data=replace(config.data, hold_out=("a",)))
+    _, train, validation = load_split(config)
+    assert {image.dataset for image in [*train, *validation]} == {"b"}
+
+
+def test_samples_depend_on_seed_and_number_alone(data):
+    config = settings_of(data)
+    cache, train, _ = load_split(config)
+    samples, again = TrainingSamples(cache, train, config), TrainingSamples(cache, train, config)
+    again[5]
+    for number in (0, 7):
+        one, other = samples[number], again[number]
+        for name in ("image", "targets", "points", "labels", "kinds"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    other_seed = TrainingSamples(cache, train, replace(config, seed=1))
+    assert not np.array_equal(samples[0].image, other_seed[0].image)
+
+
+def test_data_sets_are_drawn_by_weight(data):
+    config = settings_of(data)
+    config = replace(config, data=replace(config.data, dataset_weights={"a": 0.0}))
+    cache, train, _ = load_split(config)
+    samples = TrainingSamples(cache, train, config)
+    assert samples.weights.tolist() == [0.0, 1.0]
+
+
+def test_a_resumed_loader_starts_where_the_run_stopped(data):
+    config = settings_of(data)
+    cache, train, _ = load_split(config)
+    samples = TrainingSamples(cache, train, config)
+    whole = [batch.image for batch in training_loader(samples, config, lambda: 0)]
+    rest = [batch.image for batch in training_loader(samples, config, lambda: 3)]
+    assert len(whole) == 5 and len(rest) == 2
+    for one, other in zip(whole[3:], rest, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    assert list(StepSampler(4, 2, lambda: 3)) == [[6, 7]]
+
+
+def test_objects_know_their_image(data):
+    config = settings_of(data)
+    cache, train, _ = load_split(config)
+    batch = next(iter(training_loader(TrainingSamples(cache, train, config), config, lambda: 0)))
+    n = len(batch.target)
+    assert batch.image.shape == (3, 3, 64, 64)
+    assert batch.target.shape == (n, 32, 32) and batch.points.shape == (n, 3, 2) and batch.labels.shape == (n, 3)
+    assert batch.owner.tolist() == sorted(batch.owner.tolist()) and set(batch.owner.tolist()) == {0, 1, 2}
+
+
+def test_the_cache_is_built_once_and_again_for_another_file(data, tmp_path):
+    path = write_coco(tmp_path / "set", cases=2)
+    open_cache(path, path.parent / "images", 32, tmp_path / "cache")
+    first = sorted((tmp_path / "cache").iterdir())
+    (path.parent / "images" / "a_0.png").unlink()  # no image is read again
+    open_cache(path, path.parent / "images", 32, tmp_path / "cache")
+    assert sorted((tmp_path / "cache").iterdir()) == first
+    coco = json.loads(path.read_text())
+    coco["annotations"].pop()
+    path.write_text(json.dumps(coco))
+    with pytest.raises(UltrasamError, match=r"a_0\.png"):
+        open_cache(path, path.parent / "images", 32, tmp_path / "cache")
+    # A build that failed leaves nothing behind.
+    assert not [p for p in (tmp_path / "cache").iterdir() if ".part" in p.name]
+
+
+def test_without_data_the_error_says_which_option(tmp_path):
+    with pytest.raises(UltrasamError, match="data.annotations"):
+        load_split(TrainConfig())
+
+
+def test_nothing_left_to_train_on_is_an_error(data):
+    config = settings_of(data)
+    config = replace(config, data=replace(config.data, hold_out=("a", "b")))
+    with pytest.raises(UltrasamError, match="nothing to train on"):
+        load_split(config)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6))
+def test_samples_are_usable_whatever_the_draw(data, seed):
+    config = settings_of(data)
+    cache, train, _ = load_split(config)
+    sample = make_sample(np.random.default_rng(seed), cache, train[seed % len(train)], config)
+    if sample is None:
+        return
+    assert np.isfinite(sample.image).all() and sample.image.shape == (3, 64, 64)
+    assert ((sample.targets >= 0) & (sample.targets <= 1)).all()
+    assert all((target > 0.5).any() for target in sample.targets)

@@ -1,0 +1,289 @@
+"""Whole runs at a tiny size: learning, resuming after SIGKILL, exporting, the verbs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+from safetensors.torch import load_file  # noqa: E402
+
+import ultrasam  # noqa: E402
+from tests.synthetic import write_coco  # noqa: E402
+from ultrasam.cli.main import main  # noqa: E402
+from ultrasam.config import DataConfig, LossConfig, ModelConfig, OptimConfig, PromptConfig, TrainConfig  # noqa: E402
+from ultrasam.core.errors import UltrasamError  # noqa: E402
+from ultrasam.export.folder import CardText, export_folder, load_run  # noqa: E402
+from ultrasam.export.onnx import fold_batch_norm, round_to_half  # noqa: E402
+from ultrasam.recipes import recipe_names, recipe_path  # noqa: E402
+from ultrasam.training.data import TrainingSamples, load_split, training_loader  # noqa: E402
+from ultrasam.training.promptable import PromptableModule, build_model  # noqa: E402
+from ultrasam.training.run import initialise, train  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("coco")
+    return write_coco(folder / "set"), folder / "cache"
+
+
+def config_of(data, out: Path, steps: int = 4) -> TrainConfig:
+    return TrainConfig(
+        out=str(out),
+        threads=1,
+        log_every=2,
+        data=DataConfig(annotations=str(data[0]), cache=str(data[1]), validation_share=0.3),
+        model=ModelConfig(image_size=64),
+        optim=OptimConfig(steps=steps, batch_size=3, precision="32-true", ema=0.5),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(config_of(data, out))
+    return out
+
+
+def test_a_run_leaves_finite_weights_and_its_settings(finished, data):
+    weights = load_file(finished / "weights.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values() if value.is_floating_point())
+    written = json.loads((finished / "config.json").read_text())
+    assert written["optim"]["steps"] == 4 and written["data"]["annotations"] == str(data[0])
+
+
+def test_the_final_weights_are_averaged(finished):
+    """The averaged weights differ from the last raw ones, which the checkpoint keeps too."""
+    checkpoint = torch.load(finished / "last.ckpt", weights_only=True) if (finished / "last.ckpt").exists() else None
+    if checkpoint is None:
+        pytest.skip("the run was shorter than the checkpoint interval")
+    raw = checkpoint["current_model_state"]["model.decoder.iou_head.0.weight"]
+    assert not torch.equal(raw, checkpoint["state_dict"]["model.decoder.iou_head.0.weight"])
+
+
+def test_killed_and_resumed_ends_with_the_same_weights(data, finished, tmp_path):
+    out = tmp_path / "killed"
+    command = [
+        *(sys.executable, "-m", "ultrasam", "train", str(recipe_path("lite-smoke")), "--out", str(out)),
+        *("--data.annotations", str(data[0]), "--data.cache", str(data[1]), "--data.validation_share", "0.3"),
+        *("--model.image_size", "64", "--optim.steps", "12", "--optim.batch_size", "2", "--optim.ema", "0.5"),
+        *("--optim.precision", "32-true", "--threads", "1", "--log_every", "1", "--checkpoint_minutes", "0.0001"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 5/"):
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    assert not (out / "weights.safetensors").exists()
+    step = torch.load(out / "last.ckpt", weights_only=True)["global_step"]
+    assert 3 <= step <= 6
+    resumed = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "resuming" in resumed.stdout and f"step {step + 1}/12" in resumed.stdout
+    assert "step 2/12" not in resumed.stdout
+    whole = [*command[:6], str(tmp_path / "whole"), *command[7:]]
+    subprocess.run(whole, capture_output=True, env=environment, check=True)
+    one, other = load_file(out / "weights.safetensors"), load_file(tmp_path / "whole" / "weights.safetensors")
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def test_training_learns(data):
+    """A few steps on one batch must lower its loss by much: prompts, targets and model belong together."""
+    config = replace(
+        config_of(data, Path("unused")),
+        loss=LossConfig(focal=0, normalised_focal=1, bce=0.5),
+        prompts=PromptConfig(max_clicks=1),
+    )
+    torch.manual_seed(0)
+    cache, images, _ = load_split(config)
+    module = PromptableModule(config)
+    module._log = lambda *_: None  # no trainer to log to
+    batch = next(iter(training_loader(TrainingSamples(cache, images, config), config, lambda: 0)))
+    batch.step = 0
+    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(25):
+        loss = module.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_corrective_clicks_land_on_errors_with_the_right_sign(data):
+    module = PromptableModule(config_of(data, Path("unused")))
+    target = torch.zeros(3, 32, 32)
+    target[:, 8:16, 8:16] = 1
+    mask = torch.full((3, 1, 32, 32), -1.0)
+    mask[0, 0, 8:16, 8:24] = 1  # too wide: surplus to the right
+    mask[1, 0, 8:16, 8:10] = 1  # most is missing
+    mask[2, 0, 8:16, 8:16] = 1  # perfect
+    points, labels = module._add_clicks(torch.zeros(3, 1, 2), torch.ones(3, 1, dtype=torch.long), mask, target)
+    assert points.shape == (3, 2, 2) and labels[:, 1].tolist() == [0, 1, -1]
+    x, y = points[0, 1].tolist()  # model coordinates: 2 px a grid cell
+    assert 32 <= x < 48 and 16 <= y < 32
+    x, y = points[1, 1].tolist()
+    assert 20 <= x < 32 and 16 <= y < 32
+
+
+def test_box_feedback_replaces_points_by_the_box_of_the_mask(data):
+    config = config_of(data, Path("unused"))
+    config = replace(config, prompts=PromptConfig(box_feedback=1.0))
+    module = PromptableModule(config)
+    cache, images, _ = load_split(config)
+    batch = next(iter(training_loader(TrainingSamples(cache, images, config), config, lambda: 0)))
+    n = len(batch.target)
+    batch.kind = torch.arange(n) % 2  # point, box, point, ...
+    mask = torch.full((n, 1, 32, 32), -1.0)
+    mask[:, :, 4:10, 6:20] = 1
+    points, labels = module._box_feedback(np.random.default_rng(0), batch, batch.points, batch.labels, mask)
+    assert labels[0, :2].tolist() == [2, 3]
+    assert points[0, :2].ravel().tolist() == [12, 8, 40, 20]
+    torch.testing.assert_close(points[1], batch.points[1])
+
+
+def test_weight_decay_and_rates_by_group(data):
+    module = PromptableModule(config_of(data, Path("unused")))
+    optimizer = module.configure_optimizers()["optimizer"]
+    rate = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    optim = module.config.optim
+    initial = {id(p): g["initial_lr"] for g in optimizer.param_groups for p in g["params"]}
+    for name, parameter in module.model.named_parameters():
+        assert initial[id(parameter)] == (optim.lr_backbone if "backbone" in name else optim.lr)
+        assert rate[id(parameter)][1] == (optim.weight_decay if parameter.ndim > 1 else 0)
+    assert len(rate) == len(list(module.model.parameters()))
+
+
+def test_init_starts_from_an_earlier_run(finished, data, tmp_path):
+    config = config_of(data, tmp_path)
+    config = replace(config, model=replace(config.model, init=str(finished / "weights.safetensors")))
+    model = build_model(config)
+    initialise(model, config)
+    expected = load_file(finished / "weights.safetensors")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights"])
+def test_unusable_start_weights_are_named(content, data, tmp_path):
+    path = tmp_path / "start.safetensors"
+    path.write_bytes(content)
+    config = config_of(data, tmp_path)
+    config = replace(config, model=replace(config.model, init=str(path)))
+    with pytest.raises(UltrasamError, match=r"start\.safetensors"):
+        initialise(build_model(config), config)
+
+
+def test_start_weights_of_another_shape_are_refused(finished, data, tmp_path):
+    config = config_of(data, tmp_path)
+    config = replace(config, model=replace(config.model, backbone="lite2", init=str(finished / "weights.safetensors")))
+    with pytest.raises(UltrasamError, match="do not fit"):
+        initialise(build_model(config), config)
+
+
+def test_folding_batch_norm_changes_nothing(finished):
+    model, _ = load_run(finished)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = model.encode(image)
+        fold_batch_norm(model)
+        after = model.encode(image)
+    assert not [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    torch.testing.assert_close(before, after, atol=1e-4, rtol=1e-4)
+
+
+def test_an_exported_model_gives_the_masks_of_torch(finished, tmp_path):
+    out = tmp_path / "tiny-model"
+    difference = export_folder(finished, out, CardText("tiny-model", "Tiny", "Apache-2.0", {"data": "made up"}))
+    assert difference <= 1e-3
+    model = ultrasam.load(out)
+    assert model.card.id == "tiny-model" and model.card.about["data"] == "made up"
+    torch_model, _ = load_run(finished)
+    fold_batch_norm(torch_model)
+    round_to_half(torch_model)
+    image = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    embedding, _ = model.encode(image)
+    tensor = (torch.from_numpy(image).float()[None, None].repeat(1, 3, 1, 1) - 127) / 128
+    with torch.no_grad():
+        expected = torch_model.encode(tensor)
+    np.testing.assert_allclose(embedding, expected.numpy(), atol=1e-3)
+
+
+def test_export_writes_nothing_where_the_run_is_not_one(tmp_path):
+    with pytest.raises(UltrasamError, match=r"config\.json"):
+        export_folder(tmp_path, tmp_path / "out", CardText("x", "x", "x"))
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_export_verb(finished, tmp_path, capsys):
+    about = tmp_path / "about.json"
+    about.write_text('{"limits": "none known"}')
+    arguments = ["export", str(finished), "--out", str(tmp_path / "m"), "--licence", "MIT", "--about", str(about), "--json"]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["largest_difference"] <= 1e-3
+    card = json.loads((tmp_path / "m" / "card.json").read_text())
+    assert card["licence"] == "MIT" and card["limits"] == "none known" and card["id"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "recipe"),
+        (["no-such-recipe"], "lite-smoke"),
+        (["lite", "--optim.steps", "many"], "steps"),
+        (["lite", "--no.such.option", "1"], "no.such.option"),
+        (["lite"], "--data.annotations"),
+        (["lite", "--data.annotations", "missing.json"], "missing.json"),
+    ],
+)
+def test_mistakes_of_the_train_verb_are_one_line(arguments, word, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert word in captured.err and len(captured.err.strip().splitlines()) == 1
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_parses_and_makes_a_step(name, data, tmp_path):
+    arguments = [
+        *("train", name, "--out", str(tmp_path / "run"), "--data.annotations", str(data[0])),
+        *("--data.cache", str(data[1]), "--model.image_size", "64", "--optim.steps", "1", "--optim.batch_size", "1"),
+        *("--threads", "1"),
+    ]
+    assert main(arguments) == 0
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+
+
+def test_check_needs_no_torch(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['lightning'] = None\n"
+        "from ultrasam.cli.main import main\n"
+        "raise SystemExit(main(['train', 'lite', '--check', '--optim.steps', '17']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "steps: 17" in done.stdout and "image_size: 320" in done.stdout
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_a_gpu(data, tmp_path):
+    config = config_of(data, tmp_path / "gpu")
+    train(replace(config, optim=replace(config.optim, precision="bf16-mixed")))
+    assert time.time() > 0 and (tmp_path / "gpu" / "weights.safetensors").is_file()
