@@ -163,6 +163,13 @@ def test_the_arrows_make_no_circle() -> None:
         layers |= free
 
 
+def test_the_architecture_page_has_the_same_arrows() -> None:
+    page = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE)
+    drawn = {room: set(targets.split(", ")) - {"-"} for room, targets in rows}
+    assert drawn == {room: targets for room, targets in ARROWS.items() if not room.startswith("__")}
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = {"numpy", "PIL", "onnxruntime", "pydicom", "pycocotools", "jsonargparse", *EXTRAS}
     output = run_python("import json, sys, ultrasam; print(json.dumps(sorted(sys.modules)))")
