@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ultrasam.core.errors import UltrasamError
@@ -35,6 +36,9 @@ def evaluate(
             progress(done, len(samples))
     if not outcomes:
         raise UltrasamError("all ground-truth masks are empty: nothing to evaluate")
+    left_out = sum(len(s.annotations) for s in samples) - len({o.annotation_id for o in outcomes})
+    if left_out:
+        warnings.warn(f"{left_out} objects left out: no mask, an empty one, or a crowd", stacklevel=2)
     return outcomes
 
 

@@ -59,10 +59,13 @@ class Sample:
         return pixels
 
     def truths(self) -> dict[int, BoolArray]:
-        """The ground-truth mask (H, W) of each object, by annotation id, without those that are empty."""
+        """The ground-truth mask (H, W) by annotation id of each object that counts.
+
+        Boxes without a mask, empty masks and crowds do not.
+        """
         masks = {
             annotation.id: decode_segmentation(annotation.segmentation, self.image.height, self.image.width)
-            for annotation in self.annotations
+            for annotation in filter(_has_mask, self.annotations)
         }
         return {key: mask for key, mask in masks.items() if mask.any()}
 
@@ -73,8 +76,8 @@ def select_samples(
     """The images of the COCO file `data` to evaluate, sorted by data set and image id, and their objects.
 
     `images` is the folder of the image files; default: `images` beside the COCO file, or else its own folder.
-    Objects without a segmentation and crowds are left out. Raises UltrasamError if the file cannot be used,
-    image files are missing, or nothing is left.
+    Images without any mask are left out. Raises UltrasamError if the file cannot be used, image files are
+    missing, or nothing is left.
     """
     selection = selection or Selection()
     coco = read_coco(data)
@@ -92,9 +95,9 @@ def select_samples(
     for image, (dataset, case_id) in grouped:
         if selection.datasets and dataset not in selection.datasets:
             continue
-        usable = tuple(a for a in objects[image.id] if a.segmentation and not a.iscrowd)
-        if usable:
-            samples.append(Sample(image, folder / image.file_name, dataset, case_id, usable))
+        annotations = tuple(objects[image.id])
+        if any(map(_has_mask, annotations)):
+            samples.append(Sample(image, folder / image.file_name, dataset, case_id, annotations))
     _check_names(selection.datasets, {group_of(image, data)[0] for image in coco.images}, data)
     if not samples:
         raise UltrasamError(
@@ -103,6 +106,10 @@ def select_samples(
     samples = _limited(samples, selection.limit)
     _check_files(samples)
     return samples
+
+
+def _has_mask(annotation: CocoAnnotation) -> bool:
+    return bool(annotation.segmentation) and not annotation.iscrowd
 
 
 def _image_folder(data: Path, images: AnyPath | None) -> Path:
@@ -126,8 +133,8 @@ def _limited(samples: list[Sample], limit: int | None) -> list[Sample]:
 
 def _check_names(wanted: Sequence[str], known: set[str], data: Path) -> None:
     unknown = [name for name in wanted if name not in known]
-    names = ", ".join(sorted(known)) or "another file"
     if unknown:
+        names = ", ".join(sorted(known)) or "another file"
         raise UltrasamError(f"there is no data set {unknown[0]!r} in {shown(data)}: use {names}")
 
 

@@ -17,7 +17,7 @@ from ultrasam.evaluation.samples import Sample
 WORST = 4
 MEDIAN = 2
 TILE = 256
-CAPTION = 34
+CAPTION = 50
 # The view is a square around the object and the prediction, so much larger than both.
 MARGIN = 1.5
 SMALLEST_VIEW = 64
@@ -64,8 +64,9 @@ def _tile(kind: str, outcome: Outcome, samples: Mapping[int, Sample]) -> Image.I
     tile = Image.new("RGB", (TILE, TILE + CAPTION))
     tile.paste(Image.fromarray(_view(image, truth, predicted)), (0, CAPTION))
     caption = (
-        f"{outcome.dataset} {outcome.protocol} {kind}: IoU {outcome.iou:.2f}, said {outcome.score:.2f}\n"
-        f"{sample.image.file_name[-30:]} #{outcome.annotation_id}"
+        f"{outcome.dataset}, {outcome.protocol}, {kind}\n"
+        f"IoU {outcome.iou:.2f}, predicted {outcome.score:.2f}\n"
+        f"{sample.image.file_name[-24:]} #{outcome.annotation_id}"
     )
     ImageDraw.Draw(tile).text(
         (3, 2), caption, fill=(255, 255, 255), font=ImageFont.load_default(12), spacing=2

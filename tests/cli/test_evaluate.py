@@ -1,0 +1,215 @@
+"""`ultrasam evaluate`: what it prints and writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ultrasam.cli.main import main
+from ultrasam.core.masks import encode_rle
+
+Evaluate = Callable[..., int]
+PROTOCOLS = ["point", "point-plain", "box", "box-jitter", "ellipse", *(f"click-{i}" for i in range(6))]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two data sets, "a" with three cases and "b" with two, two objects in each image of 80 x 60 pixels."""
+    (tmp_path / "images").mkdir()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number in range(1, 6):
+        dataset = "a" if number < 4 else "b"
+        Image.new("L", (80, 60), 127).save(tmp_path / "images" / f"{number}.png")
+        images.append(
+            {"id": number, "file_name": f"{number}.png", "width": 80, "height": 60, "dataset": dataset}
+        )
+        for x0 in (5, 45):
+            mask = np.zeros((60, 80), np.bool_)
+            mask[10 + number : 30 + 2 * number, x0 : x0 + 25 + number] = True
+            segmentation = encode_rle(mask)
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": number,
+                    "category_id": 1,
+                    "bbox": [0, 0, 80, 60],
+                    "segmentation": segmentation,
+                }
+            )
+    path = tmp_path / "truth.json"
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def evaluate(tiny_folder: Path, data: Path) -> Evaluate:
+    """Run the verb in this process on the tiny model and the data above."""
+
+    def run(*words: object, **options: object) -> int:
+        chosen = {"data": data, "model": tiny_folder, "threads": 1} | options
+        named = [f"--{name}={value}" for name, value in chosen.items()]
+        return main(["evaluate", *map(str, words), *named])
+
+    return run
+
+
+def error_line(capsys: Any) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if not line.startswith("ultrasam: the weights")]
+    assert len(lines) == 1, captured.err
+    return str(lines[0])
+
+
+def test_it_prints_tables_and_writes_what_is_asked(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, table, sheet = (tmp_path / "new" / name for name in ("r.json", "r.md", "r.png"))
+    assert evaluate(json=report, markdown=table, sheet=sheet, bootstrap=50) == 0
+    captured = capsys.readouterr()
+    assert captured.out == table.read_text()
+    assert captured.out.startswith("# Tiny test model on truth.json\n")
+    assert "| a        | 6 / 3 / 3" in captured.out and "| **all**  | 10 / 5 / 5" in captured.out
+    assert "evaluated 5 of 5 images" in captured.err
+    assert sorted(path.name for path in report.parent.iterdir()) == ["r.json", "r.md", "r.png"]
+    with Image.open(sheet) as picture:
+        assert picture.format == "PNG"
+
+    document = json.loads(report.read_text())
+    assert [(r["dataset"], r["protocol"]) for r in document["results"]] == [
+        (dataset, protocol) for dataset in ("a", "b", "all") for protocol in PROTOCOLS
+    ]
+    assert len(document["objects"]) == 10 * len(PROTOCOLS)
+    assert document["run"]["model"]["id"] == "tiny" and document["run"]["data"]["images"] == 5
+    assert document["run"]["selection"]["only"] == "all"
+    for result in document["results"]:
+        rows = [
+            row
+            for row in document["objects"]
+            if row["protocol"] == result["protocol"] and result["dataset"] in (row["dataset"], "all")
+        ]
+        assert result["objects"] == len(rows)
+        assert result["iou"] == pytest.approx(np.mean([row["iou"] for row in rows]), abs=1e-5)
+        assert 0 <= result["map"] <= result["map50"] <= 1
+        low, high = result["iou_interval"]
+        assert 0 < low <= result["iou"] + 1e-9 and result["iou"] <= high + 1e-9
+
+
+def test_two_runs_write_the_same_bytes(evaluate: Evaluate, tmp_path: Path) -> None:
+    contents = []
+    for name in ("first", "second"):
+        assert evaluate(out=tmp_path / name, clicks=1) == 0
+        files = sorted((tmp_path / name).iterdir())
+        assert [path.name for path in files] == ["evaluation.json", "evaluation.md", "evaluation.png"]
+        contents.append([path.read_bytes() for path in files])
+    assert contents[0] == contents[1]
+
+
+def test_json_to_stdout_stands_alone(evaluate: Evaluate, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--json", "-", "--only", "validation", "--dataset", "a", clicks=0, share=0.4) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["run"]["selection"] == {
+        "only": "validation",
+        "share": 0.4,
+        "split_seed": 43,
+        "datasets": ["a"],
+        "limit": None,
+    }
+    assert {row["dataset"] for row in document["objects"]} == {"a"}
+    assert len({row["image_id"] for row in document["objects"]}) == 1
+    # Of a single case there is no interval.
+    assert {result["iou_interval"] for result in document["results"]} == {None}
+
+
+def test_it_runs_on_the_base_packages(tiny_folder: Path, data: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'scipy', 'cv2', 'matplotlib', 'tqdm', 'onnx'):\n"
+        "    sys.modules[name] = None\n"
+        "from ultrasam.cli.main import main\n"
+        f"sys.exit(main(['evaluate', '--model', {str(tiny_folder)!r}, '--data', {str(data)!r},\n"
+        f"               '--limit', '1', '--threads', '1', '--out', {str(tmp_path / 'out')!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| **all**  | 4 / 2 / 2" in done.stdout
+    assert (tmp_path / "out" / "evaluation.json").is_file()
+
+
+def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"--{name}" in text for name in ("model", "data", "only", "limit", "clicks", "sheet"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "no-such-model"], "there is no model 'no-such-model'"),
+        (["--data", "no-such-file.json"], "no-such-file.json does not exist"),
+        (["--images", "no-such-folder"], "no-such-folder is no folder"),
+        (["--dataset", "c"], "there is no data set 'c'"),
+        (["--share", "1"], "--share 1"),
+        (["--share", "nan"], "share"),
+        (["--limit", "0"], "--limit 0"),
+        (["--clicks", "-1"], "--clicks -1"),
+        (["--clicks", "21"], "--clicks 21"),
+        (["--bootstrap", "-1"], "--bootstrap -1"),
+        (["--only", "test"], "test"),
+        (["--threads", "0"], "0 threads"),
+        (["--json", "."], ". is a folder"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tiny_folder: Path, data: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--model", str(tiny_folder), "--data", str(data), *words]) == 2
+    assert message in error_line(capsys)
+
+
+def test_broken_data_is_one_line(
+    evaluate: Evaluate, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(data.read_text())
+    broken = tmp_path / "broken.json"
+    out = tmp_path / "out.json"
+
+    broken.write_text("{")
+    assert evaluate(data=broken, json=out) == 2
+    assert "is not JSON" in error_line(capsys)
+
+    broken.write_text(json.dumps(content | {"annotations": []}))
+    assert evaluate(data=broken, json=out) == 2
+    assert "nothing to evaluate" in error_line(capsys)
+
+    (tmp_path / "images" / "2.png").unlink()
+    assert evaluate(json=out) == 2
+    assert "1 of 5 images are missing" in error_line(capsys)
+
+    (tmp_path / "images" / "2.png").write_bytes(b"no image")
+    assert evaluate(json=out) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "2.png" in captured.err.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert evaluate(json=tmp_path / "file" / "r.json") == 2
+    assert "file" in error_line(capsys)
+    assert evaluate(out=tmp_path / "file") == 2
+    assert "file" in error_line(capsys)
