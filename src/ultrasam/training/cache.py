@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ultrasam.core.files import sha256_of
 from ultrasam.core.geometry import ByteArray, Frame, as_rgb, letterbox
 from ultrasam.core.masks import decode_segmentation
 from ultrasam.datasets.splits import group_of
@@ -50,7 +50,7 @@ class TrainingCache:
 
 def open_cache(annotations: Path, images: Path, size: int, root: Path) -> TrainingCache:
     """Open the cache of a COCO file at `size` pixels, building it first where it is missing or the file has changed."""
-    digest = hashlib.sha256(annotations.read_bytes()).hexdigest()
+    digest = sha256_of(annotations)
     folder = root / f"{annotations.stem}-{digest[:12]}-{size}-v{_VERSION}"
     if not (folder / "index.json").is_file():
         _build(annotations, images, size, folder)

@@ -8,17 +8,19 @@ import warnings
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ultrasam.config import TrainConfig
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import atomic_write, ensure_writable_dir
+from ultrasam.core.files import atomic_write, check_file, ensure_writable_dir
 from ultrasam.models.lite import LiteSam
 from ultrasam.training.data import TrainingSamples, load_split, training_loader
 from ultrasam.training.promptable import PromptableModule
@@ -53,13 +55,21 @@ class ProgressLines(Callback):
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Model weights from `weights.safetensors` or from a checkpoint of a run (its averaged weights)."""
-    if not path.is_file():
-        raise UltrasamError(f"{path}: no such file of weights")
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    return {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
+    """Model weights from `weights.safetensors` or from a checkpoint of a run (its averaged weights).
+
+    Raises UltrasamError where the file is missing or is neither.
+    """
+    check_file(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+        raise UltrasamError(f"{path}: neither safetensors nor a checkpoint") from error
+    if "state_dict" not in state:  # plain weights
+        return dict(state)
+    prefix = "model."
+    return {key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)}
 
 
 def initialise(model: LiteSam, config: TrainConfig) -> None:
@@ -68,11 +78,11 @@ def initialise(model: LiteSam, config: TrainConfig) -> None:
         if config.model.init:
             model.load_state_dict(load_weights(Path(config.model.init)))
         elif config.model.imagenet:
-            state = torch.load(config.model.imagenet, map_location="cpu", weights_only=True)
-            model.encoder.backbone.load_imagenet(state)
-    except (OSError, KeyError, RuntimeError) as error:
+            model.encoder.backbone.load_imagenet(load_weights(Path(config.model.imagenet)))
+    except (KeyError, RuntimeError) as error:
         source = config.model.init or config.model.imagenet
-        raise UltrasamError(f"{source}: these weights do not fit the model: {str(error).splitlines()[0]}") from error
+        first_line = str(error).splitlines()[0]
+        raise UltrasamError(f"{source}: these weights do not fit the model: {first_line}") from error
 
 
 def train(config: TrainConfig) -> Path:
@@ -109,7 +119,7 @@ def train(config: TrainConfig) -> Path:
         max_epochs=-1,
         gradient_clip_val=config.optim.clip,
         callbacks=[checkpoint, averaging, ProgressLines(config.log_every, config.optim.steps)],
-        logger=CSVLogger(out, name="", version=""),
+        logger=CSVLogger(out, name="logs"),
         log_every_n_steps=config.log_every,
         enable_progress_bar=False,
         enable_model_summary=False,
