@@ -261,7 +261,7 @@ def test_the_cache_is_built_once_and_again_for_another_file(data, tmp_path):
 
 
 def test_without_data_the_error_says_which_option(tmp_path):
-    with pytest.raises(UltrasamError, match="data.annotations"):
+    with pytest.raises(UltrasamError, match="--data FILE"):
         load_split(TrainConfig())
 
 

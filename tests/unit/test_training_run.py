@@ -247,8 +247,8 @@ def test_the_export_verb(finished, tmp_path, capsys):
         (["no-such-recipe"], "lite-smoke"),
         (["lite", "--optim.steps", "many"], "steps"),
         (["lite", "--no.such.option", "1"], "no.such.option"),
-        (["lite"], "--data.annotations"),
-        (["lite", "--data.annotations", "missing.json"], "missing.json"),
+        (["lite"], "--data FILE"),
+        (["lite", "--data", "missing.json"], "missing.json"),
     ],
 )
 def test_mistakes_of_the_train_verb_are_one_line(arguments, word, capsys, tmp_path, monkeypatch):
@@ -262,7 +262,7 @@ def test_mistakes_of_the_train_verb_are_one_line(arguments, word, capsys, tmp_pa
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_parses_and_makes_a_step(name, data, tmp_path):
     arguments = [
-        *("train", name, "--out", str(tmp_path / "run"), "--data.annotations", str(data[0])),
+        *("train", name, "--out", str(tmp_path / "run"), f"--data={data[0]}"),
         *("--data.cache", str(data[1]), "--model.image_size", "64", "--optim.steps", "1", "--optim.batch_size", "1"),
         *("--threads", "1"),
     ]

@@ -1,7 +1,8 @@
 """Train a model: `ultrasam train RECIPE`, a recipe by name or the path of a YAML file.
 
-Every field of the recipe can be overridden by an option, for example --optim.steps 100. A run that was stopped
-continues when the same command is given again. `--check` reads the recipe, prints it whole and stops.
+--data FILE names the COCO file and --init FILE the weights to start from. Every field of the recipe can be overridden by
+an option, for example --optim.steps 100. A run that was stopped continues when the same command is given again.
+`--check` reads the recipe, prints it whole and stops.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.recipes import recipe_names, recipe_path
 
 
+# What is typed most often has a short name.
+SHORT = {"--data": "--data.annotations", "--init": "--model.init"}
+
+
 def expand_arguments(arguments: Sequence[str]) -> list[str]:
-    """["lite", "--seed", "1"] -> ["--recipe", ".../lite.yaml", "--seed", "1"]."""
+    """["lite", "--init", "w"] -> ["--recipe", ".../lite.yaml", "--model.init", "w"]."""
+    split = (argument.partition("=") for argument in arguments)
+    arguments = [SHORT.get(name, name) + equals + value for name, equals, value in split]
     if arguments and not arguments[0].startswith("-"):
         return ["--recipe", str(recipe_path(arguments[0])), *arguments[1:]]
     if not set(arguments) & {"-h", "--help", "--recipe"}:

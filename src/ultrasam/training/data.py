@@ -66,7 +66,7 @@ def load_split(config: TrainConfig) -> tuple[TrainingCache, list[CachedImage], l
     """
     data = config.data
     if not data.annotations:
-        raise UltrasamError("no training data: name a COCO file with --data.annotations FILE")
+        raise UltrasamError("no training data: name a COCO file with --data FILE")
     annotations = Path(data.annotations)
     images = Path(data.images) if data.images else annotations.parent / "images"
     root = Path(data.cache) if data.cache else default_cache_root()
