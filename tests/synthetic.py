@@ -12,7 +12,9 @@ from ultrasam.core.masks import encode_rle
 
 
 def write_coco(folder: Path, cases: int = 6, per_case: int = 2, size: tuple[int, int] = (96, 72)) -> Path:
-    """`folder`/annotations.json and `folder`/images: two data sets, `cases` cases each, 1 or 2 objects an image."""
+    """`folder`/annotations.json and `folder`/images: two data sets, `cases` cases each, 1 or 2 objects an
+    image.
+    """
     rng = np.random.default_rng(0)
     width, height = size
     (folder / "images").mkdir(parents=True)
@@ -57,6 +59,8 @@ def write_coco(folder: Path, cases: int = 6, per_case: int = 2, size: tuple[int,
                 )
     path = folder / "annotations.json"
     path.write_text(
-        json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "ellipse"}]})
+        json.dumps(
+            {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "ellipse"}]}
+        )
     )
     return path

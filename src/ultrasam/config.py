@@ -1,4 +1,4 @@
-"""Settings of a training run as frozen dataclasses: what a recipe may say. Needs neither torch nor Lightning."""
+"""Settings of a training run as frozen dataclasses: what a recipe may say. Needs no torch."""
 
 from __future__ import annotations
 
@@ -64,11 +64,12 @@ class PromptConfig:
         point: relative frequency of a random foreground point as the first prompt.
         box: relative frequency of a jittered box.
         calliper: relative frequency of a long and a short axis.
-        central: probability that a point is drawn where the mask is at least half as deep as at its deepest; 0 is the
-            protocol (any foreground pixel).
+        central: probability that a point is drawn where the mask is at least half as deep as at its
+            deepest; 0 is the protocol (any foreground pixel).
         jitter: largest move of a box corner or a calliper end as a share of the box or the axis.
         max_clicks: up to so many corrective clicks after the first pass.
-        box_feedback: probability that a pass-2 point is replaced by the box of the pass-1 mask, as the paper's test does.
+        box_feedback: probability that a pass-2 point is replaced by the box of the pass-1 mask, as the
+            paper does at test time.
         max_objects: objects of an image trained on at once.
     """
 

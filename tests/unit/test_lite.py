@@ -96,7 +96,10 @@ def test_drawn_prompts_follow_their_formulas():
     assert maps.shape == (11, m, m)
     ys, xs = np.mgrid[:m, :m] * 2 + 1.0  # centres of the grid's cells in model pixels
     for k, sigma in enumerate((64 / 96, 64 / 32, 64 / 10)):
-        gauss = [np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * sigma**2)) for x, y in ((20, 30), (44, 50), (33, 11))]
+        gauss = [
+            np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * sigma**2))
+            for x, y in ((20, 30), (44, 50), (33, 11))
+        ]
         np.testing.assert_allclose(maps[k], np.maximum(gauss[0], gauss[1]), atol=1e-5)
         np.testing.assert_allclose(maps[3 + k], gauss[2], atol=1e-5)
     assert (maps[6] == 1).all()
@@ -109,7 +112,9 @@ def test_drawn_prompts_follow_their_formulas():
 
 
 def test_without_a_box_its_maps_are_empty():
-    maps = draw_prompts(torch.rand(2, 3, 2), torch.ones(2, 3, dtype=torch.long), torch.zeros(2, 1, 8, 8), torch.zeros(2), 64)
+    maps = draw_prompts(
+        torch.rand(2, 3, 2), torch.ones(2, 3, dtype=torch.long), torch.zeros(2, 1, 8, 8), torch.zeros(2), 64
+    )
     assert (maps[:, 6:] == 0).all()
 
 
@@ -128,7 +133,9 @@ def test_the_default_model_has_the_size_the_documents_say():
     assert 4.5e6 < count_parameters(model) < 6e6
 
 
-@pytest.mark.parametrize(("variant", "channels"), [("lite0", (24, 40, 112, 320)), ("lite2", (24, 48, 120, 352))])
+@pytest.mark.parametrize(
+    ("variant", "channels"), [("lite0", (24, 40, 112, 320)), ("lite2", (24, 48, 120, 352))]
+)
 def test_backbone_strides_and_channels(variant, channels):
     backbone = EfficientNetLite(variant)
     levels = backbone(torch.zeros(1, 3, 64, 96))
@@ -145,7 +152,7 @@ def test_unknown_backbone_names_the_known():
 
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_stride_two_pads_as_tensorflow_does(kernel):
-    """Output i of a "same" convolution with stride 2 on an even side starts at input 2i - (kernel - 2) // 2."""
+    """Output i of a "same" convolution with stride 2 starts at input 2i - (kernel - 2) // 2."""
     conv = SameConv2d(1, 1, kernel, stride=2)
     torch.nn.init.zeros_(conv.weight)
     conv.weight.data[0, 0, 0, 0] = 1  # picks the first pixel of every window

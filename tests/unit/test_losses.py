@@ -124,5 +124,8 @@ def test_the_loss_is_a_mean_over_objects(pair):
     masks = logits[:, None].repeat(1, 4, 1, 1)
     iou = torch.full((3, 4), 0.5)
     together = pass_loss(masks, iou, target, LossConfig())["total"]
-    alone = [pass_loss(masks[i : i + 1], iou[i : i + 1], target[i : i + 1], LossConfig())["total"] for i in range(3)]
+    alone = [
+        pass_loss(masks[i : i + 1], iou[i : i + 1], target[i : i + 1], LossConfig())["total"]
+        for i in range(3)
+    ]
     torch.testing.assert_close(together, torch.stack(alone).mean())

@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("tqdm")
 
 from tests.synthetic import write_coco  # noqa: E402
+
 from ultrasam.config import (  # noqa: E402
     AugmentConfig,
     DataConfig,
@@ -122,7 +123,9 @@ def test_image_and_points_move_together(seed):
     expected = matrix @ np.array([xs.mean() + 0.5, ys.mean() + 0.5, 1])
     np.testing.assert_allclose(centroid, expected[:2], atol=0.25)
     area = warped.sum() / 255
-    assert area == pytest.approx(mask.sum() * np.linalg.det(matrix[:2, :2]) * np.sign(np.linalg.det(matrix)), rel=0.06)
+    assert area == pytest.approx(
+        mask.sum() * np.linalg.det(matrix[:2, :2]) * np.sign(np.linalg.det(matrix)), rel=0.06
+    )
 
 
 def test_a_flip_alone_mirrors_every_pixel():
@@ -169,7 +172,9 @@ def test_training_and_runtime_see_the_same_input(data):
 
 
 def test_a_warped_sample_is_padded_with_zero_after_normalisation(data):
-    config = settings_of(data, augment=AugmentConfig(warp=1, scale_min=0.5, scale_max=0.5, shift=0, rotation=0))
+    config = settings_of(
+        data, augment=AugmentConfig(warp=1, scale_min=0.5, scale_max=0.5, shift=0, rotation=0)
+    )
     cache, train, _ = load_split(config)
     sample = make_sample(np.random.default_rng(3), cache, train[0], config)
     assert (sample.image[:, :8] == 0).all() and (sample.image[:, 56:] == 0).all()
@@ -180,7 +185,9 @@ def test_targets_hold_the_covered_share(data):
     config = settings_of(data, augment=NO_AUGMENT)
     cache, train, _ = load_split(config)
     sample = make_sample(np.random.default_rng(0), cache, train[0], config)
-    areas = {a["area"] for a in json.loads(data[0].read_text())["annotations"] if a["image_id"] == train[0].id}
+    areas = {
+        a["area"] for a in json.loads(data[0].read_text())["annotations"] if a["image_id"] == train[0].id
+    }
     # 96 px become 64: an area shrinks by 2.25, and the mask grid has half the side of the input.
     for target in sample.targets:
         assert min(abs(target.sum() * 4 * 2.25 / area - 1) for area in areas) < 0.02
@@ -240,7 +247,9 @@ def test_objects_know_their_image(data):
     batch = next(iter(training_loader(TrainingSamples(cache, train, config), config, lambda: 0)))
     n = len(batch.target)
     assert batch.image.shape == (3, 3, 64, 64)
-    assert batch.target.shape == (n, 32, 32) and batch.points.shape == (n, 3, 2) and batch.labels.shape == (n, 3)
+    assert (
+        batch.target.shape == (n, 32, 32) and batch.points.shape == (n, 3, 2) and batch.labels.shape == (n, 3)
+    )
     assert batch.owner.tolist() == sorted(batch.owner.tolist()) and set(batch.owner.tolist()) == {0, 1, 2}
 
 

@@ -18,9 +18,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 from safetensors.torch import load_file  # noqa: E402
+from tests.synthetic import write_coco  # noqa: E402
 
 import ultrasam  # noqa: E402
-from tests.synthetic import write_coco  # noqa: E402
 from ultrasam.cli.main import main  # noqa: E402
 from ultrasam.config import DataConfig, LossConfig, ModelConfig, OptimConfig, PromptConfig, TrainConfig  # noqa: E402
 from ultrasam.core.errors import UltrasamError  # noqa: E402
@@ -77,7 +77,16 @@ def test_killed_and_resumed_ends_with_the_same_weights(data, finished, tmp_path)
         *(sys.executable, "-m", "ultrasam", "train", str(recipe_path("lite-smoke")), "--out", str(out)),
         *("--data.annotations", str(data[0]), "--data.cache", str(data[1]), "--data.validation_share", "0.3"),
         *("--model.image_size", "64", "--optim.steps", "12", "--optim.batch_size", "2", "--optim.ema", "0.5"),
-        *("--optim.precision", "32-true", "--threads", "1", "--log_every", "1", "--checkpoint_minutes", "0.0001"),
+        *(
+            "--optim.precision",
+            "32-true",
+            "--threads",
+            "1",
+            "--log_every",
+            "1",
+            "--checkpoint_minutes",
+            "0.0001",
+        ),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -133,7 +142,9 @@ def test_corrective_clicks_land_on_errors_with_the_right_sign(data):
     mask[0, 0, 8:16, 8:24] = 1  # too wide: surplus to the right
     mask[1, 0, 8:16, 8:10] = 1  # most is missing
     mask[2, 0, 8:16, 8:16] = 1  # perfect
-    points, labels = module._add_clicks(torch.zeros(3, 1, 2), torch.ones(3, 1, dtype=torch.long), mask, target)
+    points, labels = module._add_clicks(
+        torch.zeros(3, 1, 2), torch.ones(3, 1, dtype=torch.long), mask, target
+    )
     assert points.shape == (3, 2, 2) and labels[:, 1].tolist() == [0, 1, -1]
     x, y = points[0, 1].tolist()  # model coordinates: 2 px a grid cell
     assert 32 <= x < 48 and 16 <= y < 32
@@ -191,7 +202,9 @@ def test_unusable_start_weights_are_named(content, data, tmp_path):
 
 def test_start_weights_of_another_shape_are_refused(finished, data, tmp_path):
     config = config_of(data, tmp_path)
-    config = replace(config, model=replace(config.model, backbone="lite2", init=str(finished / "weights.safetensors")))
+    config = replace(
+        config, model=replace(config.model, backbone="lite2", init=str(finished / "weights.safetensors"))
+    )
     with pytest.raises(UltrasamError, match="do not fit"):
         initialise(build_model(config), config)
 
@@ -209,7 +222,9 @@ def test_folding_batch_norm_changes_nothing(finished):
 
 def test_an_exported_model_gives_the_masks_of_torch(finished, tmp_path):
     out = tmp_path / "tiny-model"
-    difference = export_folder(finished, out, CardText("tiny-model", "Tiny", "Apache-2.0", {"data": "made up"}))
+    difference = export_folder(
+        finished, out, CardText("tiny-model", "Tiny", "Apache-2.0", {"data": "made up"})
+    )
     assert difference <= 1e-3
     model = ultrasam.load(out)
     assert model.card.id == "tiny-model" and model.card.about["data"] == "made up"
@@ -233,7 +248,17 @@ def test_export_writes_nothing_where_the_run_is_not_one(tmp_path):
 def test_the_export_verb(finished, tmp_path, capsys):
     about = tmp_path / "about.json"
     about.write_text('{"limits": "none known"}')
-    arguments = ["export", str(finished), "--out", str(tmp_path / "m"), "--licence", "MIT", "--about", str(about), "--json"]
+    arguments = [
+        "export",
+        str(finished),
+        "--out",
+        str(tmp_path / "m"),
+        "--licence",
+        "MIT",
+        "--about",
+        str(about),
+        "--json",
+    ]
     assert main(arguments) == 0
     assert json.loads(capsys.readouterr().out)["largest_difference"] <= 1e-3
     card = json.loads((tmp_path / "m" / "card.json").read_text())
@@ -263,7 +288,16 @@ def test_mistakes_of_the_train_verb_are_one_line(arguments, word, capsys, tmp_pa
 def test_every_recipe_parses_and_makes_a_step(name, data, tmp_path):
     arguments = [
         *("train", name, "--out", str(tmp_path / "run"), f"--data={data[0]}"),
-        *("--data.cache", str(data[1]), "--model.image_size", "64", "--optim.steps", "1", "--optim.batch_size", "1"),
+        *(
+            "--data.cache",
+            str(data[1]),
+            "--model.image_size",
+            "64",
+            "--optim.steps",
+            "1",
+            "--optim.batch_size",
+            "1",
+        ),
         *("--threads", "1"),
     ]
     assert main(arguments) == 0

@@ -16,7 +16,9 @@ from ultrasam.core.errors import UltrasamError
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="folder of a training run, or its weights or checkpoint")
-    parser.add_argument("--out", type=str, required=True, help="folder to write; its name is the id of the model")
+    parser.add_argument(
+        "--out", type=str, required=True, help="folder to write; its name is the id of the model"
+    )
     parser.add_argument("--name", type=str, default="", help="name for people (default: the id)")
     parser.add_argument("--licence", type=str, default="not stated", help="licence of the weights")
     parser.add_argument("--about", type=str, default="", help="JSON file with further fields for the card")

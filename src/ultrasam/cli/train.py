@@ -1,22 +1,20 @@
 """Train a model: `ultrasam train RECIPE`, a recipe by name or the path of a YAML file.
 
---data FILE names the COCO file and --init FILE the weights to start from. Every field of the recipe can be overridden by
-an option, for example --optim.steps 100. A run that was stopped continues when the same command is given again.
-`--check` reads the recipe, prints it whole and stops.
+--data FILE names the COCO file and --init FILE the weights to start from. Every field of the recipe can be
+overridden by an option, for example --optim.steps 100. A run that was stopped continues when the same command
+is given again. `--check` reads the recipe, prints it whole and stops.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from ultrasam.config import TrainConfig
 from ultrasam.core.errors import UltrasamError
 from ultrasam.recipes import recipe_names, recipe_path
-
 
 # What is typed most often has a short name.
 SHORT = {"--data": "--data.annotations", "--init": "--model.init"}
@@ -30,14 +28,18 @@ def expand_arguments(arguments: Sequence[str]) -> list[str]:
         return ["--recipe", str(recipe_path(arguments[0])), *arguments[1:]]
     if not set(arguments) & {"-h", "--help", "--recipe"}:
         raise UltrasamError(
-            f"name a recipe first: `ultrasam train {recipe_names()[0]}`; there are {', '.join(recipe_names())}"
+            f"name a recipe first, as in `ultrasam train lite`; there are {', '.join(recipe_names())}"
         )
     return list(arguments)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--recipe", action=ActionConfigFile, help="YAML file, read before the options after it")
-    parser.add_argument("--check", action="store_true", help="print the resolved recipe and stop; needs no torch")
+    parser.add_argument(
+        "--recipe", action=ActionConfigFile, help="YAML file, read before the options after it"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="print the resolved recipe and stop; needs no torch"
+    )
     parser.add_class_arguments(TrainConfig)
 
 
@@ -45,9 +47,15 @@ def to_config(args: Namespace) -> TrainConfig:
     """The parsed options as a TrainConfig."""
     parser = ArgumentParser()
     parser.add_class_arguments(TrainConfig, "config")
-    fields: dict[str, Any] = {key: value for key, value in vars(args).items() if key not in ("recipe", "check")}
-    config: TrainConfig = parser.instantiate_classes(Namespace(config=Namespace(fields))).config
+    nested = Namespace(config=_fields(args))  # type: ignore[no-untyped-call]
+    config: TrainConfig = parser.instantiate_classes(nested).config
     return config
+
+
+def _fields(args: Namespace) -> Namespace:
+    """The options that are fields of TrainConfig."""
+    fields = {key: value for key, value in vars(args).items() if key not in ("recipe", "check")}
+    return Namespace(fields)  # type: ignore[no-untyped-call]
 
 
 def run(args: Namespace) -> int:
@@ -55,9 +63,10 @@ def run(args: Namespace) -> int:
     if args.check:
         parser = ArgumentParser()
         parser.add_class_arguments(TrainConfig)
-        print(parser.dump(Namespace({k: v for k, v in vars(args).items() if k not in ("recipe", "check")})), end="")
+        print(parser.dump(_fields(args)), end="")
         return 0
-    # The number of objects changes with every step and so do the shapes of the convolutions: keep all their kernels.
+    # The number of objects changes with every step and so do the shapes of the convolutions: keep all their
+    # kernels.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "10000")
     from ultrasam.training.run import train
 

@@ -1,7 +1,7 @@
 """From an image to the model's square input and back.
 
-Public coordinates are continuous pixels of the original frame: pixel (column i, row j) covers [i, i+1) x [j, j+1),
-x to the right, y down. Model coordinates are public coordinates times `Frame.scale`.
+Public coordinates are continuous pixels of the original frame: pixel (column i, row j) covers [i, i+1) x [j,
+j+1), x to the right, y down. Model coordinates are public coordinates times `Frame.scale`.
 """
 
 from __future__ import annotations
@@ -42,13 +42,15 @@ class Frame:
 
 
 def as_rgb(image: NDArray[np.generic]) -> ByteArray:
-    """(H, W) or (H, W, 3) uint8 -> (H, W, 3) uint8; grey is repeated. Raises UltrasamError for anything else."""
+    """(H, W) or (H, W, 3) uint8 -> (H, W, 3) uint8, grey repeated; anything else raises UltrasamError."""
     if image.dtype != np.uint8:
         raise UltrasamError(f"the image has dtype {image.dtype}: convert it to uint8 (0-255) first")
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UltrasamError(f"the image has shape {image.shape}: expected (H, W) or (H, W, 3) with no side of length 0")
+        raise UltrasamError(
+            f"the image has shape {image.shape}: expected (H, W) or (H, W, 3) with no side of length 0"
+        )
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
@@ -65,11 +67,14 @@ def letterbox(image: ByteArray, size: int) -> ByteArray:
 
 
 def to_tensor(
-    padded: ByteArray, frame: Frame, mean: tuple[float, float, float], std: tuple[float, float, float]
+    padded: ByteArray | FloatArray,
+    frame: Frame,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
 ) -> FloatArray:
     """Normalise a letterboxed image on the 0-255 scale; the padding becomes 0 after it.
 
-    `padded` (S, S, 3) uint8 -> (1, 3, S, S) float32.
+    `padded` (S, S, 3), uint8 or float32 -> (1, 3, S, S) float32.
     """
     width, height = frame.resized
     tensor = np.zeros((1, 3, frame.size, frame.size), np.float32)
@@ -81,8 +86,12 @@ def to_tensor(
 
 
 def upsample_logits(logits: FloatArray, frame: Frame) -> FloatArray:
-    """Low-resolution logits (h, w) of the square input -> logits (height, width) of the original frame, bilinear."""
+    """Low-resolution logits (h, w) of the square input -> logits (height, width) of the original frame,
+    bilinear.
+    """
     per_pixel = logits.shape[1] / frame.size
     box = (0.0, 0.0, frame.width * frame.scale * per_pixel, frame.height * frame.scale * per_pixel)
     image = Image.fromarray(np.ascontiguousarray(logits, np.float32))
-    return np.asarray(image.resize((frame.width, frame.height), Image.Resampling.BILINEAR, box=box), np.float32)
+    return np.asarray(
+        image.resize((frame.width, frame.height), Image.Resampling.BILINEAR, box=box), np.float32
+    )

@@ -33,7 +33,7 @@ class CardText:
 
 
 def load_run(source: Path) -> tuple[LiteSam, dict[str, Any]]:
-    """The model of a run folder, or of a weights file or checkpoint inside one, and the settings of that run."""
+    """The model of a run folder, or of a weights file or checkpoint inside one, and the run's settings."""
     folder = source if source.is_dir() else source.parent
     weights = source
     if source.is_dir():
@@ -42,13 +42,17 @@ def load_run(source: Path) -> tuple[LiteSam, dict[str, Any]]:
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
-        raise UltrasamError(f"{folder} is not the folder of a training run: it has no readable config.json") from error
+        raise UltrasamError(
+            f"{folder} is not the folder of a training run: it has no readable config.json"
+        ) from error
     settings = config["model"]
     model = LiteSam(LiteConfig(image_size=settings["image_size"], backbone=settings["backbone"]))
     try:
         model.load_state_dict(load_weights(weights))
     except RuntimeError as error:
-        raise UltrasamError(f"{weights} does not fit the model of config.json: {str(error).splitlines()[0]}") from error
+        raise UltrasamError(
+            f"{weights} does not fit the model of config.json: {str(error).splitlines()[0]}"
+        ) from error
     return model.eval(), config
 
 
@@ -89,8 +93,8 @@ def _difference(expected: torch.Tensor, found: np.ndarray) -> float:
 def export_folder(source: Path, out: Path, text: CardText) -> float:
     """Write a model folder from a training run; returns the largest difference to torch.
 
-    Weights are rounded to float16 first, so that torch and the files hold the same numbers. Raises UltrasamError
-    where the exported model differs by more than `TOLERANCE`; nothing is written then.
+    Weights are rounded to float16 first, so that torch and the files hold the same numbers. Raises
+    UltrasamError where the exported model differs by more than `TOLERANCE`; nothing is written then.
     """
     ensure_writable_dir(out)
     model, config = load_run(source)
@@ -101,7 +105,8 @@ def export_folder(source: Path, out: Path, text: CardText) -> float:
     difference = largest_difference(model, exported, size)
     if not difference <= TOLERANCE:
         raise UltrasamError(
-            f"the exported model differs from torch by {difference:.2g}, more than {TOLERANCE:g}: nothing was written"
+            f"the exported model differs from torch by {difference:.2g}, more than {TOLERANCE:g}: "
+            "nothing was written"
         )
     exported.write(out)
     with torch.no_grad():

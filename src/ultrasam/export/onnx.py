@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -64,7 +63,8 @@ class ExportedModel:
 
 
 def fold_batch_norm(module: nn.Module) -> None:
-    """Fold every BatchNorm2d into the Conv2d registered just before it, in place; `module` must be in eval mode.
+    """Fold every BatchNorm2d into the Conv2d registered just before it, in place; `module` must be in eval
+    mode.
 
     The exporter would fold them too, but after the weights were rounded.
     """
@@ -92,7 +92,8 @@ def round_to_half(module: nn.Module) -> None:
 def export_onnx(model: PromptableModel, image_size: int, *, half: bool = True) -> ExportedModel:
     """Export with a dynamic number of objects N and prompts P; `half` stores large weights as float16.
 
-    Computation stays float32 in either case: the runtime widens the stored weights once, when it loads the file.
+    Computation stays float32 in either case: the runtime widens the stored weights once, when it loads the
+    file.
     """
     assert isinstance(model, nn.Module)
     was_training = model.training
@@ -131,7 +132,6 @@ def _export(
     outputs: list[str],
     dynamic: tuple[dict[int, object], ...] | None,
 ) -> onnx.ModelProto:
-    buffer = io.BytesIO()
     program = torch.onnx.export(
         module.eval(),
         args,
@@ -143,8 +143,7 @@ def _export(
         verbose=False,
     )
     assert program is not None
-    program.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
+    model = onnx.load_from_string(program.model_proto.SerializeToString())
     _drop_debug_text(model)
     onnx.checker.check_model(model)
     return model
@@ -172,7 +171,11 @@ def _store_half(model: onnx.ModelProto, smallest: int = 256) -> onnx.ModelProto:
             continue
         values = numpy_helper.to_array(tensor)
         stored = f"{tensor.name}.half"
-        casts.append(helper.make_node("Cast", [stored], [tensor.name], name=f"widen.{tensor.name}", to=TensorProto.FLOAT))
+        casts.append(
+            helper.make_node(
+                "Cast", [stored], [tensor.name], name=f"widen.{tensor.name}", to=TensorProto.FLOAT
+            )
+        )
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
     nodes = list(model.graph.node)
     del model.graph.node[:]

@@ -39,7 +39,8 @@ def _round_channels(channels: int, width: float) -> int:
 class Conv2d(nn.Conv2d):
     """A convolution that computes depthwise in float32 on a CPU, also under autocast.
 
-    The CPU kernels for the gradient of a depthwise bfloat16 convolution are two to six times slower than float32.
+    The CPU kernels for the gradient of a depthwise bfloat16 convolution are two to six times slower than
+    float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """ultrasam-lite: a promptable ultrasound model for a laptop CPU.
 
-Encoder: EfficientNet-Lite and a feature pyramid; one embedding per image, which holds a stride-8 map and, folded into
-channels, a stride-4 map. Decoder: prompts are drawn as dense maps (clicks as Gaussians, a box as its signed distance and
-its inscribed ellipse, the previous mask as it is) and a small convolutional U-Net turns embedding and maps into four masks
-with predicted IoU. Drawing prompts gives the decoder their exact place, which a token would have to learn.
+Encoder: EfficientNet-Lite and a feature pyramid; one embedding per image, which holds a stride-8 map and,
+folded into channels, a stride-4 map. Decoder: prompts are drawn as dense maps (clicks as Gaussians, a box as
+its signed distance and its inscribed ellipse, the previous mask as it is) and a small convolutional U-Net
+turns embedding and maps into four masks with predicted IoU. Drawing prompts gives the decoder their exact
+place, which a token would have to learn.
 
 It keeps the decoder contract of every model of this package (see `LiteSam.decode`).
 """
@@ -36,7 +37,9 @@ class LiteConfig:
 
 
 class LayerNorm2d(nn.GroupNorm):
-    """Normalises one object over channels and positions, so that training and inference see the same statistics."""
+    """Normalises one object over channels and positions, so that training and inference see the same
+    statistics.
+    """
 
     def __init__(self, channels: int):
         super().__init__(1, channels)
@@ -119,9 +122,10 @@ def _double(x: Tensor) -> Tensor:
 def draw_prompts(points: Tensor, labels: Tensor, mask: Tensor, has_mask: Tensor, size: int) -> Tensor:
     """Prompts as dense maps on the mask grid.
 
-    `points` (N, P, 2) model coordinates, `labels` (N, P), `mask` (N, 1, m, m) logits, `has_mask` (N,), `size` the
-    image size -> (N, 11, m, m): positive and negative clicks at three widths, box presence, signed distance to the
-    box in units of 1/16 of the image clipped to [-1, 1], inscribed ellipse in [-1, 1], squashed previous mask, mask presence.
+    `points` (N, P, 2) model coordinates, `labels` (N, P), `mask` (N, 1, m, m) logits, `has_mask` (N,), `size`
+    the image size -> (N, 11, m, m): positive and negative clicks at three widths, box presence, signed
+    distance to the box in units of 1/16 of the image clipped to [-1, 1], inscribed ellipse in [-1, 1],
+    squashed previous mask, mask presence.
     """
     m = mask.shape[-1]
     steps = (torch.arange(m, device=points.device, dtype=points.dtype) + 0.5) * (size / m)
@@ -166,7 +170,9 @@ class LiteDecoder(nn.Module):
         w4, w8, w16, w32 = config.widths
         stem = w4 // 2
         self.stem4 = nn.Sequential(nn.Conv2d(4 * _PROMPT_MAPS, stem, 3, padding=1), nn.ReLU())
-        self.stem8 = nn.Sequential(nn.Conv2d(stem, w8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(w8, w8, 1))
+        self.stem8 = nn.Sequential(
+            nn.Conv2d(stem, w8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(w8, w8, 1)
+        )
         self.image8 = nn.Conv2d(config.pyramid, w8, 1)
         self.image4 = nn.Conv2d(config.fine + stem, w4, 1)
         self.down8 = nn.Sequential(ConvBlock(w8, 3), ConvBlock(w8, 3))
@@ -217,9 +223,9 @@ class LiteDecoder(nn.Module):
         whole = x32.float().mean((2, 3))[:, None, :].expand(-1, NUM_MASKS, -1)
         scores = self.iou_head(torch.cat([whole, pooled, certainty], dim=2))  # (N, mask, head)
         # Every mask has a head of its own: the diagonal.
-        return torch.sigmoid((scores * torch.eye(NUM_MASKS, device=scores.device, dtype=scores.dtype)).sum(2)).reshape(
-            n, NUM_MASKS
-        )
+        return torch.sigmoid(
+            (scores * torch.eye(NUM_MASKS, device=scores.device, dtype=scores.dtype)).sum(2)
+        ).reshape(n, NUM_MASKS)
 
 
 class LiteSam(nn.Module):
@@ -241,10 +247,10 @@ class LiteSam(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The decoder contract.
 
-        `embedding` (1 or N, C, h, w); `points` (N, P, 2) model coordinates x, y; `labels` (N, P): -1 padding, 0 negative,
-        1 positive, 2 and 3 box corners; `mask` (N, 1, 4h, 4w) logits of the previous pass; `has_mask` (N,) 0 or 1.
-        Returns masks (N, 4, 4h, 4w) float32 logits and predicted IoU (N, 4) in [0, 1]. Mask 0 is the single-mask answer,
-        masks 1 to 3 are the alternatives for an ambiguous prompt.
+        `embedding` (1 or N, C, h, w); `points` (N, P, 2) model coordinates x, y; `labels` (N, P): -1 padding,
+        0 negative, 1 positive, 2 and 3 box corners; `mask` (N, 1, 4h, 4w) logits of the previous pass;
+        `has_mask` (N,) 0 or 1. Returns masks (N, 4, 4h, 4w) float32 logits and predicted IoU (N, 4) in [0,
+        1]. Mask 0 is the single-mask answer, masks 1 to 3 are the alternatives for an ambiguous prompt.
         """
         masks, iou = self.decoder(embedding, points, labels, mask, has_mask)
         return masks, iou

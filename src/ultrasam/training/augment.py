@@ -14,8 +14,11 @@ from ultrasam.core.geometry import ByteArray
 Matrix = NDArray[np.float64]
 
 
-def random_warp(rng: np.random.Generator, config: AugmentConfig, width: int, height: int, size: int) -> Matrix | None:
-    """A 3x3 matrix from input to output pixels of a random flip, rotation, scale and shift, or None for no change.
+def random_warp(
+    rng: np.random.Generator, config: AugmentConfig, width: int, height: int, size: int
+) -> Matrix | None:
+    """A 3x3 matrix from input to output pixels of a random flip, rotation, scale and shift, or None for no
+    change.
 
     The image occupies `width` x `height` of the `size` x `size` square; it turns about its own centre.
     """

@@ -1,4 +1,4 @@
-"""Images and masks of a COCO file at training size, memory-mapped, so that a step does not wait for decoding."""
+"""Images and masks of a COCO file at training size, memory-mapped: no step waits for decoding."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class CachedImage:
-    """One image: its place in the cache, its own size in pixels, where it comes from and the rows of its masks."""
+    """One image: its place in the cache, its own size in pixels, where it comes from and the rows of its
+    masks.
+    """
 
     row: int
     id: int
@@ -37,7 +39,9 @@ class CachedImage:
 
 @dataclass(frozen=True)
 class TrainingCache:
-    """`images` (N, S, S, 3) uint8 letterboxed; `masks` (M, S, S) uint8, 0 to 255 is the covered share of a pixel."""
+    """`images` (N, S, S, 3) uint8 letterboxed; `masks` (M, S, S) uint8, 0 to 255 is the covered share of a
+    pixel.
+    """
 
     size: int
     index: tuple[CachedImage, ...]
@@ -49,7 +53,9 @@ class TrainingCache:
 
 
 def open_cache(annotations: Path, images: Path, size: int, root: Path) -> TrainingCache:
-    """Open the cache of a COCO file at `size` pixels, building it first where it is missing or the file has changed."""
+    """Open the cache of a COCO file at `size` pixels, building it first where it is missing or the file has
+    changed.
+    """
     digest = sha256_of(annotations)
     folder = root / f"{annotations.stem}-{digest[:12]}-{size}-v{_VERSION}"
     if not (folder / "index.json").is_file():

@@ -1,4 +1,6 @@
-"""Training samples: pure functions of (seed, step, slot in the batch), so that a resumed run sees the same ones."""
+"""Training samples: pure functions of (seed, step, slot in the batch), so that a resumed run sees the same
+ones.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,9 @@ _MIN_PIXELS = 6
 class Batch:
     """B images with N objects between them.
 
-    `image` (B, 3, S, S) normalised; `target` (N, S/2, S/2) covered share of each pixel of the mask grid; `owner` (N,)
-    the image of each object; `points` (N, 3, 2) model coordinates and `labels` (N, 3) of the first prompt; `kind` (N,)
-    index in `prompts.KINDS`; `step` the optimiser step the batch belongs to.
+    `image` (B, 3, S, S) normalised; `target` (N, S/2, S/2) covered share of each pixel of the mask grid;
+    `owner` (N,) the image of each object; `points` (N, 3, 2) model coordinates and `labels` (N, 3) of the
+    first prompt; `kind` (N,) index in `prompts.KINDS`; `step` the optimiser step the batch belongs to.
     """
 
     image: Tensor
@@ -79,12 +81,16 @@ def load_split(config: TrainConfig) -> tuple[TrainingCache, list[CachedImage], l
         if image.dataset not in data.hold_out:
             (validation if (image.dataset, image.case_id) in held_out else train).append(image)
     if not train:
-        raise UltrasamError(f"nothing to train on in {annotations}: no image with an object is left after the split")
+        raise UltrasamError(
+            f"nothing to train on in {annotations}: no image with an object is left after the split"
+        )
     return cache, train, validation
 
 
 class TrainingSamples(Dataset[_Sample]):
-    """Sample number `step * batch_size + slot`: a data set is drawn by weight, then one of its images, then augmented."""
+    """Sample number `step * batch_size + slot`: a data set is drawn by weight, then one of its images, then
+    augmented.
+    """
 
     def __init__(self, cache: TrainingCache, images: list[CachedImage], config: TrainConfig):
         self.cache = cache
@@ -158,7 +164,7 @@ def make_sample(
 
 
 class StepSampler(Sampler[list[int]]):
-    """The sample numbers of every step from `first_step()` on; asked when the loop starts, so after a resume."""
+    """The sample numbers of every step from `first_step()` on, which is asked when the loop starts."""
 
     def __init__(self, steps: int, batch_size: int, first_step: Callable[[], int]):
         self.steps, self.batch_size, self.first_step = steps, batch_size, first_step

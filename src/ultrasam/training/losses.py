@@ -28,7 +28,8 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 2.0, alpha: float = 0.2
 
 
 def normalised_focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """Focal loss whose weights sum to 1 for each object (Sofiiuk et al. 2019, arXiv:1909.07829): (..., H, W) -> (...).
+    """Focal loss whose weights sum to 1 for each object (Sofiiuk et al. 2019, arXiv:1909.07829): (..., H, W)
+    -> (...).
 
     It does not fade as the mask improves and does not depend on the size of the object.
     """
@@ -46,7 +47,9 @@ def dice(logits: Tensor, target: Tensor, eps: float = 1.0) -> Tensor:
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
-    """IoU of the masks at threshold 0 (logits) and 0.5 (target): (..., H, W) -> (...); two empty masks have IoU 1."""
+    """IoU of the masks at threshold 0 (logits) and 0.5 (target): (..., H, W) -> (...); two empty masks have
+    IoU 1.
+    """
     a, b = logits > 0, target > 0.5
     union = (a | b).sum((-2, -1))
     overlap = (a & b).sum((-2, -1))
@@ -68,9 +71,9 @@ def mask_loss(logits: Tensor, target: Tensor, config: LossConfig) -> Tensor:
 def pass_loss(masks: Tensor, predicted_iou: Tensor, target: Tensor, config: LossConfig) -> dict[str, Tensor]:
     """Loss of one decoder pass over N objects.
 
-    `masks` (N, 4, h, w) logits, `predicted_iou` (N, 4), `target` (N, h, w) in [0, 1] -> scalars `mask` (the single
-    mask), `alternatives` (of the three alternatives the one with the highest true IoU, as the protocol says), `iou`,
-    and their weighted sum `total`. All are means over the objects.
+    `masks` (N, 4, h, w) logits, `predicted_iou` (N, 4), `target` (N, h, w) in [0, 1] -> scalars `mask` (the
+    single mask), `alternatives` (of the three alternatives the one with the highest true IoU, as the protocol
+    says), `iou`, and their weighted sum `total`. All are means over the objects.
     """
     truth = target[:, None].expand_as(masks)
     true_iou = mask_iou(masks.detach(), truth)

@@ -1,4 +1,6 @@
-"""Lightning module that trains a promptable model with simulated prompts, corrective clicks and mask feedback."""
+"""Lightning module that trains a promptable model with simulated prompts, corrective clicks and mask
+feedback.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,15 @@ def build_model(config: TrainConfig) -> LiteSam:
 class PromptableModule(L.LightningModule):
     """Two passes with gradients a step, and up to `max_clicks - 1` passes without between them.
 
-    Pass 1 sees the first prompt. Every later pass sees the mask of the pass before and, with every second step, one more
-    corrective click in the largest error region. Losses are means over the real objects of the batch.
+    Pass 1 sees the first prompt. Every later pass sees the mask of the pass before and, with every second
+    step, one more corrective click in the largest error region. Losses are means over the real objects of the
+    batch.
     """
 
-    def __init__(self, config: TrainConfig, model: nn.Module | None = None):
+    def __init__(self, config: TrainConfig, model: LiteSam | None = None):
         super().__init__()
         self.config = config
-        self.model = model or build_model(config)
+        self.model: LiteSam = model or build_model(config)
         self.save_hyperparameters({"config": asdict(config)})
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -73,13 +76,17 @@ class PromptableModule(L.LightningModule):
         self.log_dict({f"pass{name}/{key}": value.detach() for key, value in terms.items()}, batch_size=1)
 
     def _chosen(self, rng: np.random.Generator, masks: Tensor, iou: Tensor) -> Tensor:
-        """The mask a user would refine: the single one or the best alternative by predicted IoU, equal chance."""
+        """The mask a user would refine: the single one or the best alternative by predicted IoU, equal
+        chance.
+        """
         best = iou[:, 1:].argmax(1) + 1
         single = torch.from_numpy(rng.random(len(masks)) < 0.5).to(best.device)
         token = torch.where(single, torch.zeros_like(best), best)
         return masks.detach()[torch.arange(len(masks), device=masks.device), token][:, None].float()
 
-    def _add_clicks(self, points: Tensor, labels: Tensor, mask: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _add_clicks(
+        self, points: Tensor, labels: Tensor, mask: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """One corrective click an object: (N, P, 2) -> (N, P + 1, 2); padding where nothing is wrong."""
         pixel = self.config.model.image_size / target.shape[-1]
         predicted, truth = (mask[:, 0] > 0).cpu().numpy(), (target > 0.5).cpu().numpy()
@@ -111,7 +118,7 @@ class PromptableModule(L.LightningModule):
                 labels[i, 0], labels[i, 1] = BOX_TOP_LEFT, BOX_BOTTOM_RIGHT
         return points, labels
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         optim = self.config.optim
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():

@@ -57,10 +57,11 @@ def jitter_box(
 
 
 def calliper_of(rng: np.random.Generator, mask: BoolArray, amount: float) -> NDArray[np.float64]:
-    """Four calliper ends (4, 2): the long axis (two ends), then the short one, ends moved by up to `amount` of the axis.
+    """Four calliper ends (4, 2): the long axis (two ends), then the short one, ends moved by up to `amount`
+    of the axis.
 
-    The long axis is the mask's principal axis between its outermost pixels, the short one is perpendicular to it and
-    crosses it in the middle of the extent.
+    The long axis is the mask's principal axis between its outermost pixels, the short one is perpendicular to
+    it and crosses it in the middle of the extent.
     """
     ys, xs = np.nonzero(mask)
     pixels = np.stack([xs + 0.5, ys + 0.5], axis=1)

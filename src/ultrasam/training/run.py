@@ -69,11 +69,17 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     if "state_dict" not in state:  # plain weights
         return dict(state)
     prefix = "model."
-    return {key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)}
+    return {
+        key.removeprefix(prefix): value
+        for key, value in state["state_dict"].items()
+        if key.startswith(prefix)
+    }
 
 
 def initialise(model: LiteSam, config: TrainConfig) -> None:
-    """Start weights: an earlier run, or ImageNet for the backbone. Raises UltrasamError where they do not fit."""
+    """Start weights: an earlier run, or ImageNet for the backbone. Raises UltrasamError where they do not
+    fit.
+    """
     try:
         if config.model.init:
             model.load_state_dict(load_weights(Path(config.model.init)))
@@ -86,10 +92,11 @@ def initialise(model: LiteSam, config: TrainConfig) -> None:
 
 
 def train(config: TrainConfig) -> Path:
-    """Train, resuming from `last.ckpt` in `config.out` where it exists; returns the path of the final weights.
+    """Train, resuming from `last.ckpt` in `config.out` where it exists; returns the path of the final
+    weights.
 
-    Every random draw is a function of (seed, step, slot), so a run that was killed and resumed ends with the weights
-    of one that was not.
+    Every random draw is a function of (seed, step, slot), so a run that was killed and resumed ends with the
+    weights of one that was not.
     """
     out = Path(config.out)
     ensure_writable_dir(out)
@@ -97,7 +104,10 @@ def train(config: TrainConfig) -> Path:
     torch.set_num_threads(config.threads)
     L.seed_everything(config.seed, verbose=False)
     cache, train_images, validation_images = load_split(config)
-    print(f"{len(train_images)} images to train on, {len(validation_images)} held out for validation", flush=True)
+    print(
+        f"{len(train_images)} images to train on, {len(validation_images)} held out for validation",
+        flush=True,
+    )
     module = PromptableModule(config)
     initialise(module.model, config)
     module.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
