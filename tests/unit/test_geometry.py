@@ -28,6 +28,7 @@ def test_scale_is_model_pixels_per_original_pixel() -> None:
     assert Frame(800, 600, 320).scale == 0.4
     assert Frame(800, 600, 320).resized == (320, 240)
     assert Frame(100, 200, 320).resized == (160, 320)
+    assert Frame(128, 53, 320).resized == (320, 133)  # 132.5: halves go up, as in SAM
 
 
 @untimed

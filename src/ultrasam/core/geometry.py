@@ -37,8 +37,8 @@ class Frame:
 
     @property
     def resized(self) -> tuple[int, int]:
-        """(width, height) of the image inside the input, rounded to whole pixels, at least 1."""
-        return max(1, round(self.width * self.scale)), max(1, round(self.height * self.scale))
+        """(width, height) of the image inside the input, rounded to whole pixels (halves up), at least 1."""
+        return max(1, int(self.width * self.scale + 0.5)), max(1, int(self.height * self.scale + 0.5))
 
 
 def as_rgb(image: NDArray[np.generic]) -> ByteArray:
@@ -90,8 +90,11 @@ def upsample_logits(logits: FloatArray, frame: Frame) -> FloatArray:
     bilinear.
     """
     per_pixel = logits.shape[1] / frame.size
-    box = (0.0, 0.0, frame.width * frame.scale * per_pixel, frame.height * frame.scale * per_pixel)
+    # The product of a side and its scale may exceed the grid by a rounding error, which Pillow refuses.
+    right = min(frame.width * frame.scale * per_pixel, float(logits.shape[1]))
+    bottom = min(frame.height * frame.scale * per_pixel, float(logits.shape[0]))
     image = Image.fromarray(np.ascontiguousarray(logits, np.float32))
     return np.asarray(
-        image.resize((frame.width, frame.height), Image.Resampling.BILINEAR, box=box), np.float32
+        image.resize((frame.width, frame.height), Image.Resampling.BILINEAR, box=(0, 0, right, bottom)),
+        np.float32,
     )
