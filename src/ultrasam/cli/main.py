@@ -17,7 +17,6 @@ Wrong options end the same way. A package that is not installed becomes a line n
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import re
@@ -25,7 +24,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jsonargparse
 
@@ -58,9 +57,9 @@ class VerbParser(jsonargparse.ArgumentParser):
         one_line = " ".join(message.split()).rstrip(".")
         raise UltrasamError(f"{one_line}; see `{self.prog.split(' [')[0]} --help`") from ex
 
-    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+    def format_help(self, *args: Any) -> str:
         """The help without defaults that tell nothing."""
-        text = re.sub(r"\s*\(default:\s+(null|False)\)", "", super().format_help(formatter))
+        text = re.sub(r"\s*\(default:\s+(null|False)\)", "", super().format_help(*args))
         return re.sub(r",\s+default:\s+(null|False)\)", ")", text)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -132,21 +136,37 @@ def _export(
     outputs: list[str],
     dynamic: tuple[dict[int, object], ...] | None,
 ) -> onnx.ModelProto:
-    program = torch.onnx.export(
-        module.eval(),
-        args,
-        input_names=inputs,
-        output_names=outputs,
-        opset_version=OPSET,
-        dynamo=True,
-        dynamic_shapes=dynamic,
-        verbose=False,
-    )
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            module.eval(),
+            args,
+            input_names=inputs,
+            output_names=outputs,
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes=dynamic,
+            verbose=False,
+        )
     assert program is not None
     model = onnx.load_from_string(program.model_proto.SerializeToString())
     _drop_debug_text(model)
     onnx.checker.check_model(model)
     return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without the exporter's remarks on torchvision's absence and on two inputs that share a free length."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*The axis name.*")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _drop_debug_text(model: onnx.ModelProto) -> None:
