@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class OptimConfig:
         weight_decay: decay of weights with two or more dimensions.
         clip: gradient norm is clipped to it.
         ema: decay of the averaged weights.
-        precision: Lightning precision, "32-true" or "bf16-mixed".
+        precision: float32 throughout, or bfloat16 where it is safe (Lightning's names).
     """
 
     steps: int = 4000
@@ -130,7 +133,7 @@ class OptimConfig:
     weight_decay: float = 0.05
     clip: float = 1.0
     ema: float = 0.998
-    precision: str = "bf16-mixed"
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class ModelConfig:
     """Which model is trained.
 
     Args:
-        image_size: longest side of the input in pixels, a multiple of 32.
+        image_size: side of the square input in pixels, a multiple of 32.
         backbone: EfficientNet-Lite variant.
         mean: subtracted from the 0-255 image, one value for a channel.
         std: divisor after the mean.
@@ -147,7 +150,7 @@ class ModelConfig:
     """
 
     image_size: int = 320
-    backbone: str = "lite0"
+    backbone: Literal["lite0", "lite1", "lite2"] = "lite0"
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
     imagenet: str = ""
@@ -156,7 +159,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run.
+    """A whole training run. Raises ValueError, in one line, for a value that no run can use.
 
     Args:
         out: folder of the run.
@@ -180,7 +183,69 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
 
+    def __post_init__(self) -> None:
+        for rule, holds in self._rules():
+            if not holds:  # so written that NaN breaks its rule
+                raise ValueError(f"these settings cannot be used, for this must hold: {rule}")
+
+    def _rules(self) -> Iterator[tuple[str, bool]]:
+        data, model, prompts, augment = self.data, self.model, self.prompts, self.augment
+        optim = self.optim
+        yield "seed is a whole number from 0 to 2^32 - 1", 0 <= self.seed < 2**32
+        yield (
+            "threads and log_every are at least 1, workers at least 0",
+            (min(self.threads, self.log_every) >= 1 and self.workers >= 0),
+        )
+        yield "checkpoint_minutes is more than 0", 0 < self.checkpoint_minutes < math.inf
+        yield "data.validation_share is at least 0 and less than 1", 0 <= data.validation_share < 1
+        yield "data.dataset_weights are 0 or more", _not_negative(*data.dataset_weights.values())
+        yield (
+            "model.image_size is a multiple of 32, at least 64",
+            (model.image_size >= 64 and model.image_size % 32 == 0),
+        )
+        yield (
+            "model.mean is finite and model.std more than 0",
+            (all(map(math.isfinite, model.mean)) and all(0 < value < math.inf for value in model.std)),
+        )
+        frequencies = prompts.point, prompts.box, prompts.calliper
+        yield (
+            "prompts.point, box and calliper are 0 or more and not all 0",
+            (_not_negative(*frequencies) and sum(frequencies) > 0),
+        )
+        probabilities = prompts.central, prompts.box_feedback, augment.flip, augment.warp
+        yield (
+            "prompts.central and box_feedback, augment.flip and warp are from 0 to 1",
+            (all(0 <= value <= 1 for value in probabilities)),
+        )
+        yield "prompts.jitter is at least 0 and less than 0.5", 0 <= prompts.jitter < 0.5
+        yield (
+            "prompts.max_clicks is at least 0 and max_objects at least 1",
+            (prompts.max_clicks >= 0 and prompts.max_objects >= 1),
+        )
+        yield (
+            "augment.scale_min is more than 0 and not above scale_max",
+            (0 < augment.scale_min <= augment.scale_max < math.inf),
+        )
+        yield (
+            "augment.rotation, shift, gamma and noise are 0 or more and gain is from 0 to 1",
+            (
+                _not_negative(augment.rotation, augment.shift, augment.gamma, augment.noise)
+                and 0 <= augment.gain <= 1
+            ),
+        )
+        yield "the weights under loss are 0 or more", _not_negative(*astuple(self.loss))
+        yield "optim.steps and batch_size are at least 1", min(optim.steps, optim.batch_size) >= 1
+        yield "optim.warmup and ema are from 0 to 1", 0 <= optim.warmup <= 1 and 0 <= optim.ema <= 1
+        yield (
+            "optim.lr, lr_backbone, final_share, weight_decay and clip are finite, 0 or more",
+            (_not_negative(optim.lr, optim.lr_backbone, optim.final_share, optim.weight_decay, optim.clip)),
+        )
+
     @property
     def last_checkpoint(self) -> Path:
         """Where the run continues from."""
         return Path(self.out) / "last.ckpt"
+
+
+def _not_negative(*values: float) -> bool:
+    return all(0 <= value < math.inf for value in values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,12 @@ def test_the_share_is_that_of_the_cases(cases, share, seed):
 
 def test_nothing_is_held_out_for_a_share_of_zero():
     assert held_out_cases(["a", "b", "c"], 0.0, 1) == frozenset()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="share"):
+        held_out_cases(["a", "b", "c"], share, 1)
 
 
 def test_another_seed_is_another_split():

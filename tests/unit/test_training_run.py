@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from ultrasam.config import DataConfig, LossConfig, ModelConfig, OptimConfig, Pr
 from ultrasam.core.errors import UltrasamError  # noqa: E402
 from ultrasam.export.folder import CardText, export_folder, load_run  # noqa: E402
 from ultrasam.export.onnx import fold_batch_norm, round_to_half  # noqa: E402
+from ultrasam.models.efficientnet_lite import VARIANTS  # noqa: E402
 from ultrasam.recipes import recipe_names, recipe_path  # noqa: E402
 from ultrasam.training.data import TrainingSamples, load_split, training_loader  # noqa: E402
 from ultrasam.training.promptable import PromptableModule, build_model  # noqa: E402
@@ -274,10 +275,26 @@ def test_the_export_verb(finished, tmp_path, capsys):
         (["lite", "--no.such.option", "1"], "no.such.option"),
         (["lite"], "--data FILE"),
         (["lite", "--data", "missing.json"], "missing.json"),
+        (["binary.yaml"], "binary.yaml"),
+        (["flat.yaml"], "model is a group"),
+        (["lite", "--model.image_size", "50"], "multiple of 32"),
+        (["lite", "--model.backbone", "b7"], "lite0"),
+        (["lite", "--optim.precision", "half"], "bf16-mixed"),
+        (["lite", "--optim.batch_size", "0"], "batch_size"),
+        (["lite", "--optim.lr", ".nan"], "optim.lr"),
+        (["lite", "--log_every", "0"], "log_every"),
+        (["lite", "--seed", "-1"], "seed"),
+        (["lite", "--data.validation_share", "1"], "validation_share"),
+        (["lite", "--data.dataset_weights", "{busi: -1}"], "dataset_weights"),
+        (["lite", "--prompts.point=0", "--prompts.box=0", "--prompts.calliper=0"], "not all 0"),
+        (["lite", "--augment.scale_min", "2"], "scale_min"),
+        (["lite", "--loss.dice", "-1"], "loss"),
     ],
 )
 def test_mistakes_of_the_train_verb_are_one_line(arguments, word, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\x89PNG\xff")
+    (tmp_path / "flat.yaml").write_text("model: 3")
     assert main(["train", *arguments]) == 2
     captured = capsys.readouterr()
     assert word in captured.err and len(captured.err.strip().splitlines()) == 1
@@ -304,6 +321,15 @@ def test_every_recipe_parses_and_makes_a_step(name, data, tmp_path):
     assert (tmp_path / "run" / "weights.safetensors").is_file()
 
 
+def test_a_recipe_may_be_an_option(capsys):
+    assert main(["train", f"--recipe={recipe_path('lite-smoke')}", "--check"]) == 0
+    assert "steps: 150" in capsys.readouterr().out
+
+
+def test_the_backbones_of_a_recipe_are_those_of_the_model():
+    assert get_args(get_type_hints(ModelConfig)["backbone"]) == tuple(VARIANTS)
+
+
 def test_check_needs_no_torch(tmp_path):
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['lightning'] = None\n"
@@ -319,4 +345,5 @@ def test_check_needs_no_torch(tmp_path):
 def test_a_run_on_a_gpu(data, tmp_path):
     config = config_of(data, tmp_path / "gpu")
     train(replace(config, optim=replace(config.optim, precision="bf16-mixed")))
-    assert time.time() > 0 and (tmp_path / "gpu" / "weights.safetensors").is_file()
+    weights = load_file(tmp_path / "gpu" / "weights.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values() if value.is_floating_point())

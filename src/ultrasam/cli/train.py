@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
@@ -26,7 +27,7 @@ def expand_arguments(arguments: Sequence[str]) -> list[str]:
     arguments = [SHORT.get(name, name) + equals + value for name, equals, value in split]
     if arguments and not arguments[0].startswith("-"):
         return ["--recipe", str(recipe_path(arguments[0])), *arguments[1:]]
-    if not set(arguments) & {"-h", "--help", "--recipe"}:
+    if not {argument.partition("=")[0] for argument in arguments} & {"-h", "--help", "--recipe"}:
         raise UltrasamError(
             f"name a recipe first, as in `ultrasam train lite`; there are {', '.join(recipe_names())}"
         )
@@ -44,18 +45,25 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def to_config(args: Namespace) -> TrainConfig:
-    """The parsed options as a TrainConfig."""
+    """The parsed options as a TrainConfig. Raises UltrasamError for a value that cannot be used."""
+    for group in fields(TrainConfig):
+        value = args.get(group.name)
+        if group.default is MISSING and not isinstance(value, Namespace):
+            raise UltrasamError(f"{group.name} is a group of settings, not {value!r:.40}: correct the recipe")
     parser = ArgumentParser()
     parser.add_class_arguments(TrainConfig, "config")
     nested = Namespace(config=_fields(args))  # type: ignore[no-untyped-call]
-    config: TrainConfig = parser.instantiate_classes(nested).config
+    try:
+        config: TrainConfig = parser.instantiate_classes(nested).config
+    except ValueError as error:
+        raise UltrasamError(str(error)) from error
     return config
 
 
 def _fields(args: Namespace) -> Namespace:
     """The options that are fields of TrainConfig."""
-    fields = {key: value for key, value in vars(args).items() if key not in ("recipe", "check")}
-    return Namespace(fields)  # type: ignore[no-untyped-call]
+    options = {key: value for key, value in vars(args).items() if key not in ("recipe", "check")}
+    return Namespace(options)  # type: ignore[no-untyped-call]
 
 
 def run(args: Namespace) -> int:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 
 def held_out_cases(cases: Iterable[str], share: float, seed: int) -> frozenset[str]:
-    """The cases to hold out: `share` of the distinct `cases`, rounded, at least one of two or more.
+    """The cases to hold out: `share` of the distinct `cases`, rounded; of two or more at least 1, never all.
 
     Cases are ordered by a hash of (seed, case), so the choice does not depend on the order of the files,
-    and a case added later moves few others.
+    and a case added later moves few others. ValueError for a share that is not at least 0 and less than 1.
     """
+    if not 0 <= share < 1:
+        raise ValueError(f"the share to hold out is at least 0 and less than 1, not {share:g}")
     distinct = sorted(set(cases), key=lambda case: hashlib.sha256(f"{seed}/{case}".encode()).digest())
     count = round(share * len(distinct))
     if share > 0 and len(distinct) > 1:

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import reason, shown
 
 
 def recipe_names() -> list[str]:
@@ -15,11 +16,15 @@ def recipe_names() -> list[str]:
 
 
 def recipe_path(name_or_path: str) -> Path:
-    """The file of a recipe given by its name or its path. Raises UltrasamError for neither."""
+    """The file of a recipe given by its name or its path. Raises UltrasamError for neither, or no text."""
     if name_or_path in recipe_names():
         return Path(str(resources.files(__package__) / f"{name_or_path}.yaml"))
     path = Path(name_or_path)
     if path.is_file():
+        try:
+            path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UltrasamError(f"{shown(path)} is no readable YAML file ({reason(error)})") from error
         return path
     raise UltrasamError(
         f"no recipe {name_or_path!r}: give the path of a YAML file or one of {', '.join(recipe_names())}"
