@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 pytest.importorskip("torch")
 pytest.importorskip("tqdm")
@@ -26,6 +29,7 @@ from ultrasam.config import (  # noqa: E402
 from ultrasam.core.errors import UltrasamError  # noqa: E402
 from ultrasam.core.geometry import Frame, as_rgb, letterbox, to_tensor  # noqa: E402
 from ultrasam.core.masks import box_of, distance_to_border  # noqa: E402
+from ultrasam.evaluation.samples import Selection, select_samples  # noqa: E402
 from ultrasam.io.scan import read_scan  # noqa: E402
 from ultrasam.training.augment import apply_warp, random_intensity, random_warp  # noqa: E402
 from ultrasam.training.cache import open_cache  # noqa: E402
@@ -279,6 +283,143 @@ def test_nothing_left_to_train_on_is_an_error(data):
     config = replace(config, data=replace(config.data, hold_out=("a", "b")))
     with pytest.raises(UltrasamError, match="nothing to train on"):
         load_split(config)
+
+
+def changed(path, name, change):
+    """A copy of a COCO file beside it, after `change(content)`."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.with_name(name).write_text(json.dumps(content))
+    return path.with_name(name)
+
+
+def test_boxes_and_crowds_are_no_targets_but_keep_the_split(data, tmp_path):
+    def spoil(content):
+        for annotation in content["annotations"][:3]:  # those of the first two images
+            del annotation["segmentation"]
+        content["annotations"][3]["iscrowd"] = 1  # the only one of the third image
+
+    path = changed(data[0], "spoilt.json", spoil)
+    spoilt = settings_of((path, tmp_path))
+    _, train, validation = load_split(spoilt)
+    _, whole_train, whole_validation = load_split(settings_of(data))
+    assert [image.id for image in train] == [image.id for image in whole_train if image.id > 3]
+    assert [image.id for image in validation] == [image.id for image in whole_validation if image.id > 3]
+    expected = select_samples(path, selection=Selection("validation", 0.3))
+    assert {sample.image.id for sample in expected} == {image.id for image in validation}
+
+
+def test_an_image_of_another_size_than_its_entry_is_an_error(data, tmp_path):
+    def spoil(content):
+        content["images"][4]["width"] = 95
+
+        for annotation in content["annotations"]:
+            if annotation["image_id"] == content["images"][4]["id"]:
+                annotation["segmentation"] = [[1, 1, 40, 1, 40, 40]]
+
+    path = changed(data[0], "size.json", spoil)
+    with pytest.raises(UltrasamError, match="95"):
+        open_cache(path, path.parent / "images", 64, tmp_path)
+
+
+def test_a_missing_image_is_told_before_any_is_read(data, tmp_path):
+    with pytest.raises(UltrasamError, match="24 of 24 images are missing.*--data.images"):
+        open_cache(data[0], tmp_path / "elsewhere", 64, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_another_image_folder_is_another_cache(tmp_path):
+    path = write_coco(tmp_path / "set", cases=1)
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in (path.parent / "images").iterdir():
+        Image.new("L", (96, 72), 200).save(other / file.name)
+    first = open_cache(path, path.parent / "images", 32, tmp_path / "cache")
+    second = open_cache(path, other, 32, tmp_path / "cache")
+    assert (second.images[:, :24] == 200).all() and not np.array_equal(first.images, second.images)
+
+
+def test_colour_is_kept_and_small_images_are_enlarged(tmp_path):
+    path = write_coco(tmp_path / "set", cases=1, per_case=1, size=(24, 18))
+    pixels = np.zeros((18, 24, 3), np.uint8)
+    pixels[:, :12] = 200, 100, 50
+    Image.fromarray(pixels).save(path.parent / "images" / "a_0.png")
+    cache = open_cache(path, path.parent / "images", 64, tmp_path / "cache")
+    assert cache.images[0, 20, 4].tolist() == [200, 100, 50] and cache.images[0, 20, 60].tolist() == [0, 0, 0]
+    truth = select_samples(path)[0].truths()[1]
+    # Both sides grow by 64 / 24.
+    assert cache.masks[0].sum() / 255 == pytest.approx(truth.sum() * (64 / 24) ** 2, rel=0.05)
+
+
+@pytest.mark.parametrize(("name", "content"), [("masks.npy", b"x" * 50), ("index.json", b"")])
+def test_a_damaged_cache_is_named(name, content, tmp_path):
+    path = write_coco(tmp_path / "set", cases=1, per_case=1)
+    arguments = path, path.parent / "images", 32, tmp_path / "cache"
+    open_cache(*arguments)
+    (folder,) = (tmp_path / "cache").iterdir()
+    (folder / name).write_bytes(content)
+    with pytest.raises(UltrasamError, match=f"{folder.name}.*damaged"):
+        open_cache(*arguments)
+
+
+def test_what_killed_builds_left_is_no_obstacle(tmp_path):
+    path = write_coco(tmp_path / "set", cases=1, per_case=1)
+    arguments = path, path.parent / "images", 32, tmp_path / "cache"
+    whole = open_cache(*arguments)
+    (folder,) = (tmp_path / "cache").iterdir()
+    (folder / "index.json").unlink()
+    folder.with_name(f"{folder.name}.part{os.getpid()}").mkdir()
+    again = open_cache(*arguments)
+    np.testing.assert_array_equal(again.images, whole.images)
+    assert [entry.name for entry in (tmp_path / "cache").iterdir()] == [folder.name]
+
+
+def test_a_cache_that_cannot_be_kept_is_an_error(data, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UltrasamError, match="file"):
+        open_cache(data[0], data[0].parent / "images", 64, tmp_path / "file")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(UltrasamError, match="GB free.*--data.cache"):
+        open_cache(data[0], data[0].parent / "images", 64, tmp_path)
+
+
+def test_unknown_data_sets_cannot_be_held_out(data):
+    config = settings_of(data)
+    config = replace(config, data=replace(config.data, hold_out=("aa",)))
+    with pytest.raises(UltrasamError, match="'aa'.* has a, b"):
+        load_split(config)
+
+
+def test_weights_of_zero_for_all_data_sets_are_an_error(data):
+    config = settings_of(data)
+    config = replace(config, data=replace(config.data, dataset_weights={"a": 0.0, "b": 0.0}))
+    cache, train, _ = load_split(config)
+    with pytest.raises(UltrasamError, match="dataset_weights"):
+        TrainingSamples(cache, train, config)
+
+
+def test_objects_too_small_to_train_on_end_the_search(data, tmp_path):
+    def shrink(content):
+        for annotation in content["annotations"]:
+            annotation["segmentation"] = [[1, 1, 4, 1, 4, 3]]
+
+    path = changed(data[0], "tiny.json", shrink)
+    config = settings_of((path, tmp_path))
+    cache, train, _ = load_split(config)
+    with pytest.raises(UltrasamError, match="image_size"):
+        TrainingSamples(cache, train, config)[0]
+
+
+def test_an_object_that_touches_the_border_has_its_whole_box(data):
+    mask = np.zeros((64, 64), bool)
+    mask[40:, :20] = True
+    config = PromptConfig(point=0, box=1, calliper=0, jitter=0.2)
+    for seed in range(20):
+        points, _, _ = first_prompt(np.random.default_rng(seed), mask, config)
+        assert (points >= 0).all() and (points <= 64).all()
+        assert (points[0] < points[1]).all()
+    points, _, _ = first_prompt(np.random.default_rng(0), mask, replace(config, jitter=0.0))
+    assert points[:2].tolist() == [[0, 40], [20, 64]]
 
 
 @settings(max_examples=30)

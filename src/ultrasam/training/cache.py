@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -12,12 +14,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ultrasam.core.files import sha256_of
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import atomic_write_text, ensure_writable_dir, reason, sha256_of, shown
 from ultrasam.core.geometry import ByteArray, Frame, as_rgb, letterbox
-from ultrasam.core.masks import decode_segmentation
 from ultrasam.datasets.splits import group_of
-from ultrasam.io.coco import read_coco
-from ultrasam.io.scan import read_scan
+from ultrasam.evaluation.samples import Sample
+from ultrasam.io.coco import CocoAnnotation, read_coco
 
 _VERSION = 1
 
@@ -53,63 +55,101 @@ class TrainingCache:
 
 
 def open_cache(annotations: Path, images: Path, size: int, root: Path) -> TrainingCache:
-    """Open the cache of a COCO file at `size` pixels, building it first where it is missing or the file has
-    changed.
+    """Open the cache of a COCO file at `size` pixels below `root`, built first where it is missing.
+
+    A cache belongs to the content of the COCO file and to the folder `images`; image files that change in
+    place are not noticed. Every annotated image has its place in the index, so that the split by case is that
+    of the evaluation; those with boxes or crowds alone have no masks. Raises UltrasamError for unusable data,
+    a damaged cache and a folder that cannot be written.
     """
-    digest = sha256_of(annotations)
+    digest = hashlib.sha256(f"{sha256_of(annotations)} {images.resolve()}".encode()).hexdigest()
     folder = root / f"{annotations.stem}-{digest[:12]}-{size}-v{_VERSION}"
     if not (folder / "index.json").is_file():
         _build(annotations, images, size, folder)
-    index = json.loads((folder / "index.json").read_text())
-    return TrainingCache(
-        size,
-        tuple(CachedImage(**{**entry, "mask_rows": tuple(entry["mask_rows"])}) for entry in index),
-        np.load(folder / "images.npy", mmap_mode="r"),
-        np.load(folder / "masks.npy", mmap_mode="r"),
-    )
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        return TrainingCache(
+            size,
+            tuple(CachedImage(**{**entry, "mask_rows": tuple(entry["mask_rows"])}) for entry in index),
+            np.load(folder / "images.npy", mmap_mode="r"),
+            np.load(folder / "masks.npy", mmap_mode="r"),
+        )
+    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+        raise UltrasamError(
+            f"the training cache {shown(folder)} is damaged ({reason(error)}): delete it, it is built again"
+        ) from error
 
 
 def _build(annotations: Path, image_folder: Path, size: int, folder: Path) -> None:
-    coco = read_coco(annotations)
-    objects: dict[int, list[object]] = {}
-    for annotation in coco.annotations:
-        objects.setdefault(annotation.image_id, []).append(annotation.segmentation)
-    used = [image for image in sorted(coco.images, key=lambda i: i.id) if image.id in objects]
-    count = sum(len(objects[image.id]) for image in used)
+    samples = _annotated(annotations, image_folder)
+    root = ensure_writable_dir(folder.parent)
+    shape = (len(samples), size, size, 3)
+    count = sum(len(sample.annotations) for sample in samples)
+    needed, free = math.prod(shape) + count * size**2, shutil.disk_usage(root).free
+    if needed > free:  # writing to a map of a full disk would end the process
+        raise UltrasamError(
+            f"the training cache needs {needed / 1e9:.1f} GB, {shown(root)} has {free / 1e9:.1f} GB free: "
+            "choose another folder with --data.cache DIR"
+        )
     partial = folder.with_name(f"{folder.name}.part{os.getpid()}")
-    partial.mkdir(parents=True)
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process with the same number
     try:
-        shape = (len(used), size, size, 3)
+        partial.mkdir()
         pixels = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, shape)
         masks = np.lib.format.open_memmap(partial / "masks.npy", "w+", np.uint8, (count, size, size))
-        index, row = [], 0
-        for number, image in enumerate(tqdm(used, desc="caching images", unit="image")):
-            pixels[number] = letterbox(as_rgb(read_scan(image_folder / image.file_name).frames[0]), size)
-            rows = []
-            for segmentation in objects[image.id]:
-                mask = decode_segmentation(segmentation, image.height, image.width)
+        index: list[dict[str, object]] = []
+        rows = 0
+        for number, sample in enumerate(tqdm(samples, desc="caching images", unit="image")):
+            truths = sample.truths().values()
+            if truths:
+                pixels[number] = letterbox(as_rgb(sample.pixels()), size)
+            for row, mask in enumerate(truths, rows):
                 masks[row] = _shrink_mask(mask, size)
-                rows.append(row)
-                row += 1
-            dataset, case = group_of(image, annotations)
             index.append(
                 {
                     "row": number,
-                    "id": image.id,
-                    "width": image.width,
-                    "height": image.height,
-                    "dataset": dataset,
-                    "case_id": case,
-                    "mask_rows": rows,
+                    "id": sample.image.id,
+                    "width": sample.image.width,
+                    "height": sample.image.height,
+                    "dataset": sample.dataset,
+                    "case_id": sample.case_id,
+                    "mask_rows": list(range(rows, rows + len(truths))),
                 }
             )
+            rows += len(truths)
         pixels.flush()
         masks.flush()
-        (partial / "index.json").write_text(json.dumps(index))
+        atomic_write_text(partial / "index.json", json.dumps(index))
+        # One without an index, or of another process that was quicker.
+        shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
-    except BaseException:
+    except OSError as error:
+        raise UltrasamError(
+            f"the training cache {shown(folder)} cannot be written ({reason(error)}): "
+            "choose another folder with --data.cache DIR"
+        ) from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
+
+
+def _annotated(annotations: Path, image_folder: Path) -> list[Sample]:
+    """The images of a COCO file that have annotations, by id. UltrasamError where a file is missing."""
+    coco = read_coco(annotations)
+    objects: dict[int, list[CocoAnnotation]] = {}
+    for annotation in coco.annotations:
+        objects.setdefault(annotation.image_id, []).append(annotation)
+    samples = [
+        Sample(image, image_folder / image.file_name, *group_of(image, annotations), tuple(objects[image.id]))
+        for image in sorted(coco.images, key=lambda image: image.id)
+        if image.id in objects
+    ]
+    missing = [sample.path for sample in samples if not sample.path.is_file()]
+    if missing:
+        raise UltrasamError(
+            f"{len(missing)} of {len(samples)} images are missing, the first is {shown(missing[0])}: "
+            "name their folder with --data.images DIR"
+        )
+    return samples
 
 
 def _shrink_mask(mask: np.ndarray, size: int) -> ByteArray:

@@ -25,6 +25,8 @@ from ultrasam.training.prompts import first_prompt
 # An object is trained on while at least this share of it, and so many pixels of the mask grid, are in view.
 _MIN_VISIBLE = 0.3
 _MIN_PIXELS = 6
+# So many draws in a row without such an object: there is none.
+_MAX_DRAWS = 1000
 
 
 @dataclass
@@ -64,7 +66,8 @@ def default_cache_root() -> Path:
 def load_split(config: TrainConfig) -> tuple[TrainingCache, list[CachedImage], list[CachedImage]]:
     """The cache and its images for training and for validation, split by case within each data set.
 
-    Raises UltrasamError where the COCO file is not named or nothing is left to train on.
+    Raises UltrasamError where no COCO file is named, a data set to hold out is unknown or nothing is left
+    to train on.
     """
     data = config.data
     if not data.annotations:
@@ -73,12 +76,18 @@ def load_split(config: TrainConfig) -> tuple[TrainingCache, list[CachedImage], l
     images = Path(data.images) if data.images else annotations.parent / "images"
     root = Path(data.cache) if data.cache else default_cache_root()
     cache = open_cache(annotations, images, config.model.image_size, root)
+    known = sorted({image.dataset for image in cache.index})
+    for name in data.hold_out:
+        if name not in known:
+            raise UltrasamError(
+                f"data.hold_out names the data set {name!r}, {annotations} has {', '.join(known)}"
+            )
     train: list[CachedImage] = []
     validation: list[CachedImage] = []
     groups = ((image.dataset, image.case_id) for image in cache.index)
     held_out = held_out_groups(groups, data.validation_share, data.split_seed)
     for image in cache.index:
-        if image.dataset not in data.hold_out:
+        if image.mask_rows and image.dataset not in data.hold_out:
             (validation if (image.dataset, image.case_id) in held_out else train).append(image)
     if not train:
         raise UltrasamError(
@@ -98,16 +107,22 @@ class TrainingSamples(Dataset[_Sample]):
         names = sorted({image.dataset for image in images})
         self.groups = [[image for image in images if image.dataset == name] for name in names]
         weights = np.array([config.data.dataset_weights.get(name, 1.0) for name in names])
+        if not weights.any():
+            raise UltrasamError(f"data.dataset_weights are 0 for every data set: {', '.join(names)}")
         self.weights = weights / weights.sum()
 
     def __getitem__(self, number: int) -> _Sample:
         rng = np.random.default_rng([self.config.seed, number])
-        while True:
+        for _ in range(_MAX_DRAWS):
             group = self.groups[int(rng.choice(len(self.groups), p=self.weights))]
             image = group[int(rng.integers(len(group)))]
             sample = make_sample(rng, self.cache, image, self.config)
             if sample is not None:
                 return sample
+        raise UltrasamError(
+            f"no object of {_MAX_DRAWS} images covers {_MIN_PIXELS} pixels of the mask grid: "
+            "train at a larger model.image_size or leave such data out"
+        )
 
 
 def make_sample(
@@ -177,20 +192,18 @@ class StepSampler(Sampler[list[int]]):
         return self.steps
 
 
-class _Collate:
-    """Samples of a step -> Batch."""
-
-    def __call__(self, samples: list[_Sample]) -> Batch:
-        counts = torch.tensor([len(sample.targets) for sample in samples])
-        return Batch(
-            image=torch.from_numpy(np.stack([sample.image for sample in samples])),
-            target=torch.from_numpy(np.concatenate([sample.targets for sample in samples])),
-            owner=torch.repeat_interleave(torch.arange(len(samples)), counts),
-            points=torch.from_numpy(np.concatenate([sample.points for sample in samples])),
-            labels=torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
-            kind=torch.from_numpy(np.concatenate([sample.kinds for sample in samples])),
-            step=-1,
-        )
+def _collate(samples: list[_Sample]) -> Batch:
+    """The samples of a step; which step it is, the module knows."""
+    counts = torch.tensor([len(sample.targets) for sample in samples])
+    return Batch(
+        image=torch.from_numpy(np.stack([sample.image for sample in samples])),
+        target=torch.from_numpy(np.concatenate([sample.targets for sample in samples])),
+        owner=torch.repeat_interleave(torch.arange(len(samples)), counts),
+        points=torch.from_numpy(np.concatenate([sample.points for sample in samples])),
+        labels=torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
+        kind=torch.from_numpy(np.concatenate([sample.kinds for sample in samples])),
+        step=-1,
+    )
 
 
 def training_loader(
@@ -201,7 +214,7 @@ def training_loader(
         samples,
         batch_sampler=StepSampler(config.optim.steps, config.optim.batch_size, first_step),
         num_workers=config.workers,
-        collate_fn=_Collate(),
+        collate_fn=_collate,
         persistent_workers=False,
         prefetch_factor=4 if config.workers else None,
     )
