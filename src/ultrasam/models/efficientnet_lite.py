@@ -148,9 +148,3 @@ class EfficientNetLite(nn.Module):
         missing, unexpected = self.load_state_dict(kept, strict=False)
         if missing or unexpected:
             raise KeyError(f"ImageNet weights do not fit: missing {missing}, unexpected {unexpected}")
-
-
-@torch.no_grad()
-def count_parameters(module: nn.Module) -> int:
-    """Number of parameters, buffers not counted."""
-    return sum(p.numel() for p in module.parameters())
