@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +13,7 @@ from ultrasam.core.prompts import (
     BOX_TOP_LEFT,
     PADDING,
     POSITIVE,
+    Box,
     calliper,
 )
 
@@ -39,21 +38,23 @@ def random_point(rng: np.random.Generator, mask: BoolArray, central: float = 0.0
     return float(xs[i]) + 0.5, float(ys[i]) + 0.5
 
 
-def jitter_box(
-    rng: np.random.Generator, box: tuple[float, float, float, float], amount: float, size: int
-) -> tuple[float, float, float, float]:
+def jitter_box(rng: np.random.Generator, box: Box, amount: float, size: int) -> Box:
     """Move every corner coordinate by U(-a, a) of the width or height, with a itself U(0, amount).
 
-    The box stays inside the image and at least one pixel wide and high.
+    The box stays inside the square input and at least one pixel wide and high.
     """
     x0, y0, x1, y1 = box
     width, height = x1 - x0, y1 - y0
     dx0, dy0, dx1, dy1 = rng.uniform(-1, 1, 4) * rng.uniform(0, amount)
-    left = min(max(x0 + dx0 * width, 0.0), size - 1.0)
-    top = min(max(y0 + dy0 * height, 0.0), size - 1.0)
-    right = min(max(x1 + dx1 * width, left + 1), float(size))
-    bottom = min(max(y1 + dy1 * height, top + 1), float(size))
-    return left, top, right, bottom
+    moved = x0 + dx0 * width, y0 + dy0 * height, x1 + dx1 * width, y1 + dy1 * height
+    return _clip_box(moved, size)
+
+
+def _clip_box(box: Box, size: int) -> Box:
+    """Inside the square input and at least one pixel wide and high."""
+    x0, y0, x1, y1 = box
+    left, top = min(max(x0, 0.0), size - 1.0), min(max(y0, 0.0), size - 1.0)
+    return left, top, min(max(x1, left + 1), float(size)), min(max(y1, top + 1), float(size))
 
 
 def calliper_of(rng: np.random.Generator, mask: BoolArray, amount: float) -> NDArray[np.float64]:
@@ -104,10 +105,9 @@ def first_prompt(
         box = jitter_box(rng, box_of(mask), config.jitter, size)
     else:
         ends = calliper_of(rng, mask, config.jitter)
-        (x0, y0, x1, y1), centre = calliper(*(tuple(end) for end in ends))
-        x0, y0 = min(max(x0, 0.0), size - 1.0), min(max(y0, 0.0), size - 1.0)
-        box = (x0, y0, min(max(x1, x0 + 1), float(size)), min(max(y1, y0 + 1), float(size)))
-        points[2] = np.clip(centre, 0, math.nextafter(size, 0))
+        box, centre = calliper(*(tuple(end) for end in ends))
+        box = _clip_box(box, size)
+        points[2] = np.clip(centre, 0, size)
         labels[2] = POSITIVE
     points[0], points[1] = box[:2], box[2:]
     labels[:2] = BOX_TOP_LEFT, BOX_BOTTOM_RIGHT
