@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from ultrasam.models.efficientnet_lite import VARIANTS  # noqa: E402
 from ultrasam.recipes import recipe_names, recipe_path  # noqa: E402
 from ultrasam.training.data import TrainingSamples, load_split, training_loader  # noqa: E402
 from ultrasam.training.promptable import PromptableModule, build_model  # noqa: E402
-from ultrasam.training.run import initialise, train  # noqa: E402
+from ultrasam.training.run import AtomicCheckpoints, check_same_settings, initialise, train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,93 @@ def test_the_final_weights_are_averaged(finished):
     checkpoint = torch.load(finished / "last.ckpt", weights_only=True)
     raw = checkpoint["current_model_state"]["model.decoder.iou_head.0.weight"]
     assert not torch.equal(raw, checkpoint["state_dict"]["model.decoder.iou_head.0.weight"])
+
+
+def test_a_finished_run_given_again_keeps_its_averaged_weights(data, finished, tmp_path):
+    out = tmp_path / "again"
+    shutil.copytree(finished, out)
+    checkpoint = torch.load(out / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 4  # killed between the last checkpoint and the final weights
+    (out / "weights.safetensors").unlink()
+    train(config_of(data, out))
+    one, other = load_file(out / "weights.safetensors"), load_file(finished / "weights.safetensors")
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def test_a_folder_with_a_run_of_other_settings_is_refused(data, finished):
+    before = (finished / "config.json").read_bytes(), (finished / "weights.safetensors").read_bytes()
+    config = config_of(data, finished)
+    other = replace(config, seed=1, optim=replace(config.optim, lr=0.5))
+    with pytest.raises(UltrasamError, match=r"other settings \(seed, optim\.lr\)"):
+        train(other)
+    assert before == (
+        (finished / "config.json").read_bytes(),
+        (finished / "weights.safetensors").read_bytes(),
+    )
+    check_same_settings(finished / "config.json", replace(config, threads=2, log_every=7))
+
+
+def test_a_run_that_cannot_start_leaves_no_settings(data, tmp_path):
+    config = config_of(data, tmp_path / "out")
+    with pytest.raises(UltrasamError, match=r"missing\.pth"):
+        train(replace(config, model=replace(config.model, imagenet=str(tmp_path / "missing.pth"))))
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_damaged_checkpoint_is_named(data, finished, tmp_path):
+    out = tmp_path / "cut"
+    shutil.copytree(finished, out)
+    content = (out / "last.ckpt").read_bytes()
+    (out / "last.ckpt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UltrasamError, match=r"last\.ckpt"):
+        train(config_of(data, out))
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpoints().save_checkpoint({"step": 1}, path)
+
+    def fails(*_):
+        raise OSError("killed")
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(UltrasamError):
+        AtomicCheckpoints().save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1} and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(data, tmp_path, monkeypatch):
+    config = config_of(data, tmp_path / "diverged")
+    with pytest.raises(UltrasamError, match=r"not finite.*optim\.lr"):
+        train(replace(config, optim=replace(config.optim, lr=1e30, warmup=0)))
+    assert not (tmp_path / "diverged" / "weights.safetensors").exists()
+    # Broken by the very last step: no later loss tells.
+    monkeypatch.setattr("ultrasam.training.run._fit", lambda *_: {"weight": torch.tensor([1.0, torch.nan])})
+    with pytest.raises(UltrasamError, match="weights are not finite"):
+        train(config_of(data, tmp_path / "last"))
+    assert not (tmp_path / "last" / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so(number, data, tmp_path):
+    code = (
+        "import sys, os, threading\n"
+        "from ultrasam.cli.main import main\n"
+        "from ultrasam.training.run import ProgressLines\n"
+        f"ProgressLines.on_train_batch_end = lambda *_: os.kill(os.getpid(), {int(number)})\n"
+        "raise SystemExit(main(sys.argv[1:]))"
+    )
+    arguments = [
+        *("train", "lite-smoke", "--out", str(tmp_path / "run"), f"--data={data[0]}"),
+        *("--data.cache", str(data[1]), "--model.image_size", "64", "--threads", "1"),
+        *("--optim.batch_size", "1"),
+    ]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert "ultrasam: interrupted" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
 def test_killed_and_resumed_ends_with_the_same_weights(data, finished, tmp_path):
@@ -191,14 +279,27 @@ def test_init_starts_from_an_earlier_run(finished, data, tmp_path):
         assert torch.equal(value, expected[name]), name
 
 
+@pytest.mark.parametrize("name", ["start.safetensors", "start.ckpt"])
 @pytest.mark.parametrize("content", [b"", b"not weights"])
-def test_unusable_start_weights_are_named(content, data, tmp_path):
-    path = tmp_path / "start.safetensors"
+def test_unusable_start_weights_are_named(name, content, data, tmp_path):
+    path = tmp_path / name
     path.write_bytes(content)
     config = config_of(data, tmp_path)
     config = replace(config, model=replace(config.model, init=str(path)))
-    with pytest.raises(UltrasamError, match=r"start\.safetensors"):
+    with pytest.raises(UltrasamError, match=r"start\."):
         initialise(build_model(config), config)
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {1: 2}, {"state_dict": [1]}, {"weight": 1}])
+def test_start_weights_of_another_kind_are_one_line(content, data, tmp_path):
+    path = tmp_path / "start.pt"
+    torch.save(content, path)
+    config = config_of(data, tmp_path)
+    for field in ("init", "imagenet"):
+        changed = replace(config, model=replace(config.model, **{field: str(path)}))
+        with pytest.raises(UltrasamError, match=r"start\.pt") as raised:
+            initialise(build_model(config), changed)
+        assert "\n" not in str(raised.value) and len(str(raised.value)) < len(str(path)) + 300
 
 
 def test_start_weights_of_another_shape_are_refused(finished, data, tmp_path):
@@ -206,7 +307,7 @@ def test_start_weights_of_another_shape_are_refused(finished, data, tmp_path):
     config = replace(
         config, model=replace(config.model, backbone="lite2", init=str(finished / "weights.safetensors"))
     )
-    with pytest.raises(UltrasamError, match="do not fit"):
+    with pytest.raises(UltrasamError, match="do not fit the model: .*Missing"):
         initialise(build_model(config), config)
 
 
@@ -241,9 +342,19 @@ def test_an_exported_model_gives_the_masks_of_torch(finished, tmp_path):
 
 
 def test_export_writes_nothing_where_the_run_is_not_one(tmp_path):
-    with pytest.raises(UltrasamError, match=r"config\.json"):
-        export_folder(tmp_path, tmp_path / "out", CardText("x", "x", "x"))
-    assert not list((tmp_path / "out").iterdir())
+    settings = '{"model": {"image_size": 64, "backbone": "lite9"}}'
+    for content in (None, "[]", "{}", '{"model": {"colour": 1}}', settings):
+        if content is not None:
+            (tmp_path / "config.json").write_text(content)
+        with pytest.raises(UltrasamError, match=r"config\.json"):
+            export_folder(tmp_path, tmp_path / "out", CardText("x", "x", "x"))
+        assert not (tmp_path / "out").exists()
+
+
+def test_the_text_of_a_card_cannot_change_what_was_measured(finished, tmp_path):
+    with pytest.raises(UltrasamError, match="mean, sha256"):
+        export_folder(finished, tmp_path / "out", CardText("x", "x", "x", {"sha256": {}, "mean": 0}))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_export_verb(finished, tmp_path, capsys):

@@ -2,7 +2,8 @@
 
 --data FILE names the COCO file and --init FILE the weights to start from. Every field of the recipe can be
 overridden by an option, for example --optim.steps 100. A run that was stopped continues when the same command
-is given again. `--check` reads the recipe, prints it whole and stops.
+is given again; with other settings its folder is refused. `--check` reads the recipe, prints it whole and
+stops.
 """
 
 from __future__ import annotations

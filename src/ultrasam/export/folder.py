@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 import onnxruntime
 import torch
 
+from ultrasam.config import ModelConfig
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_write, ensure_writable_dir, sha256_of
 from ultrasam.export.onnx import ExportedModel, PromptableModel, export_onnx, fold_batch_norm, round_to_half
 from ultrasam.models.lite import LiteConfig, LiteSam
-from ultrasam.training.run import load_weights
-from ultrasam.zoo.card import CARD_FILE, MODEL_FILES
+from ultrasam.training.run import load_into
+from ultrasam.zoo.card import CARD_FILE, MODEL_FILES, Card
 
 # The largest difference between a logit of the exported model and of the torch model with the same weights.
 TOLERANCE = 1e-3
@@ -32,28 +33,25 @@ class CardText:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def load_run(source: Path) -> tuple[LiteSam, dict[str, Any]]:
-    """The model of a run folder, or of a weights file or checkpoint inside one, and the run's settings."""
+def load_run(source: Path) -> tuple[LiteSam, ModelConfig]:
+    """The model of a run folder, or of a weights file or checkpoint inside one, and its settings.
+
+    Raises UltrasamError where the folder has no usable config.json or the weights do not fit it.
+    """
     folder = source if source.is_dir() else source.parent
     weights = source
     if source.is_dir():
         candidates = [folder / "weights.safetensors", folder / "last.ckpt"]
         weights = next((path for path in candidates if path.is_file()), candidates[0])
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
+        settings = ModelConfig(**json.loads((folder / "config.json").read_text())["model"])
+        model = LiteSam(LiteConfig(image_size=settings.image_size, backbone=settings.backbone))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UltrasamError(
             f"{folder} is not the folder of a training run: it has no readable config.json"
         ) from error
-    settings = config["model"]
-    model = LiteSam(LiteConfig(image_size=settings["image_size"], backbone=settings["backbone"]))
-    try:
-        model.load_state_dict(load_weights(weights))
-    except RuntimeError as error:
-        raise UltrasamError(
-            f"{weights} does not fit the model of config.json: {str(error).splitlines()[0]}"
-        ) from error
-    return model.eval(), config
+    load_into(model.load_state_dict, weights)
+    return model.eval(), settings
 
 
 def largest_difference(model: PromptableModel, exported: ExportedModel, image_size: int) -> float:
@@ -94,10 +92,13 @@ def export_folder(source: Path, out: Path, text: CardText) -> float:
     """Write a model folder from a training run; returns the largest difference to torch.
 
     Weights are rounded to float16 first, so that torch and the files hold the same numbers. Raises
-    UltrasamError where the exported model differs by more than `TOLERANCE`; nothing is written then.
+    UltrasamError where the source is no run, the text claims a field of the card that is not its own, or the
+    exported model differs by more than `TOLERANCE`; nothing is written then.
     """
+    if taken := sorted({field.name for field in fields(Card)} & text.about.keys()):
+        raise UltrasamError(f"the further fields of the card cannot be {', '.join(taken)}: leave them out")
+    model, settings = load_run(source)
     ensure_writable_dir(out)
-    model, config = load_run(source)
     fold_batch_norm(model)
     round_to_half(model)
     size = model.config.image_size
@@ -117,8 +118,8 @@ def export_folder(source: Path, out: Path, text: CardText) -> float:
         "licence": text.licence,
         "image_size": size,
         "embedding": list(shape),
-        "mean": config["model"]["mean"],
-        "std": config["model"]["std"],
+        "mean": settings.mean,
+        "std": settings.std,
         "resize": "pil",
         "sha256": {name: sha256_of(out / name) for name in MODEL_FILES},
         **text.about,

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from ultrasam.config import TrainConfig
 from ultrasam.core.clicks import next_click
+from ultrasam.core.errors import UltrasamError
 from ultrasam.core.masks import box_of
 from ultrasam.core.prompts import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NEGATIVE, PADDING, POSITIVE
 from ultrasam.models.lite import LiteConfig, LiteSam
 from ultrasam.training.data import Batch
 from ultrasam.training.losses import pass_loss
 from ultrasam.training.prompts import KINDS
+
+SMALLER_STEPS = "train in another folder with a smaller optim.lr or with optim.precision 32-true"
 
 
 def build_model(config: TrainConfig) -> LiteSam:
@@ -31,15 +34,16 @@ def build_model(config: TrainConfig) -> LiteSam:
 class PromptableModule(L.LightningModule):
     """Two passes with gradients a step, and up to `max_clicks - 1` passes without between them.
 
-    Pass 1 sees the first prompt. Every later pass sees the mask of the pass before and, with every second
-    step, one more corrective click in the largest error region. Losses are means over the real objects of the
-    batch.
+    Pass 1 sees the first prompt. A step draws how many corrective clicks follow, 0 to `max_clicks`: each
+    later pass also sees the mask of the pass before and one more click in the largest error region. Without
+    clicks pass 2 sees that mask, and some points are replaced by its box. Losses are means over the real
+    objects of the batch.
     """
 
-    def __init__(self, config: TrainConfig, model: LiteSam | None = None):
+    def __init__(self, config: TrainConfig):
         super().__init__()
         self.config = config
-        self.model: LiteSam = model or build_model(config)
+        self.model = build_model(config)
         self.save_hyperparameters({"config": asdict(config)})
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -70,7 +74,10 @@ class PromptableModule(L.LightningModule):
         masks, iou = self.model.decode(embedding, points, labels, feedback, absent + 1)
         second = pass_loss(masks, iou, batch.target, self.config.loss)
         self._log("2", second)
-        return first["total"] + second["total"]
+        loss = first["total"] + second["total"]
+        if not torch.isfinite(loss):
+            raise UltrasamError(f"the loss is not finite at step {batch.step}: {SMALLER_STEPS}")
+        return loss
 
     def _log(self, name: str, terms: dict[str, Tensor]) -> None:
         self.log_dict({f"pass{name}/{key}": value.detach() for key, value in terms.items()}, batch_size=1)
