@@ -42,7 +42,8 @@ def _decode(path: Path, index: int) -> ByteArray:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The opened file; whatever Pillow raises on it becomes one UltrasamError."""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        # By name, Pillow maps an uncompressed TIFF into memory and turns it wrongly (seen with 13.0).
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             check_size(path, *image.size)
             yield image
     except UltrasamError:
