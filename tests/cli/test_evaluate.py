@@ -205,6 +205,18 @@ def test_broken_data_is_one_line(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    "name, message",
+    [("x" * 300, "too long"), ("images", "is a folder"), ("new/../twice", "named for two outputs")],
+)
+def test_an_output_that_is_no_file_is_told_before_the_work(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
+    assert evaluate(json=tmp_path / name, markdown=tmp_path / "twice") == 2
+    assert message in error_line(capsys)
+    assert not (tmp_path / "twice").exists()
+
+
 def test_an_output_that_cannot_be_written_is_told_before_the_work(
     evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

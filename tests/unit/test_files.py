@@ -11,7 +11,15 @@ import pytest
 
 from ultrasam.core import files
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import atomic_write, atomic_write_text, check_file, ensure_writable_dir, sha256_of
+from ultrasam.core.files import (
+    atomic_write,
+    atomic_write_all,
+    atomic_write_text,
+    check_file,
+    check_output,
+    ensure_writable_dir,
+    sha256_of,
+)
 
 
 def test_atomic_write_replaces_the_content_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -82,6 +90,25 @@ def test_atomic_write_onto_a_folder_or_a_device(tmp_path: Path) -> None:
         with pytest.raises(UltrasamError, match="is a device"):
             atomic_write(os.devnull, b"")
         assert not os.path.isfile(os.devnull)
+
+
+def test_files_that_belong_together_are_written_all_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+    wanted = {tmp_path / "a.png": b"new", tmp_path / "b.png": b"b"}
+    with pytest.raises(UltrasamError, match="c.png cannot be written.*create the folder first"):
+        atomic_write_all({**wanted, tmp_path / "missing" / "c.png": b"c"})
+    assert os.listdir(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"old"
+    atomic_write_all(wanted)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.png": b"new", "b.png": b"b"}
+
+
+def test_check_output_takes_what_can_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    assert check_output(tmp_path / "link") == (tmp_path / "target").resolve()
+    for name, message in (("x" * 300, "cannot be written"), ("a\0b", "cannot be written"), (".", "a folder")):
+        with pytest.raises(UltrasamError, match=message):
+            check_output(tmp_path / name)
+    assert os.listdir(tmp_path) == ["link"]
 
 
 def test_ensure_writable_dir_creates_parents_and_leaves_no_trace(tmp_path: Path) -> None:

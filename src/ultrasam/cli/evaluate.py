@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SHARE = DataConfig.validation_share
 SEED = DataConfig.split_seed
+MAX_DRAWS = 100_000
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -67,7 +68,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     import sys
 
-    from ultrasam.core.files import atomic_write, ensure_writable_dir
+    from ultrasam.core.files import atomic_write_all, ensure_writable_dir
     from ultrasam.evaluation.evaluate import evaluate
     from ultrasam.evaluation.metrics import summarise
     from ultrasam.evaluation.report import to_json, to_markdown
@@ -91,14 +92,11 @@ def run(args: Namespace) -> int:
     about = [_about(model, args, selection)]
     markdown = to_markdown(f"{model.card.name} on {Path(args.data).name}", about, summaries)
     report = to_json(_run(model, args, selection, samples), summaries, outcomes)
-    for path in outputs["json"]:
-        atomic_write(path, report.encode())
-    for path in outputs["markdown"]:
-        atomic_write(path, markdown.encode())
+    contents = {path: report.encode() for path in outputs["json"]}
+    contents |= {path: markdown.encode() for path in outputs["markdown"]}
     if outputs["sheet"]:
-        sheet = contact_sheet(outcomes, samples)
-        for path in outputs["sheet"]:
-            atomic_write(path, sheet)
+        contents |= dict.fromkeys(outputs["sheet"], contact_sheet(outcomes, samples))
+    atomic_write_all(contents)
     sys.stdout.write(report if args.json == "-" else markdown)
     written = [str(path) for paths in outputs.values() for path in paths]
     if written:
@@ -116,25 +114,27 @@ def _check_numbers(args: Namespace) -> None:
         raise UltrasamError(f"--limit {args.limit}: give a number of at least 1")
     if not 0 <= args.clicks <= MAX_CLICKS:
         raise UltrasamError(f"--clicks {args.clicks}: give a number from 0 to {MAX_CLICKS}")
-    if args.bootstrap < 0:
-        raise UltrasamError(f"--bootstrap {args.bootstrap}: give a number of at least 0")
+    if not 0 <= args.bootstrap <= MAX_DRAWS:
+        raise UltrasamError(f"--bootstrap {args.bootstrap}: give a number from 0 to {MAX_DRAWS}")
 
 
 def _outputs(args: Namespace) -> dict[str, list[Path]]:
-    """The files to write, by kind. Raises UltrasamError for a path that is a folder."""
+    """The files to write, by kind. Raises UltrasamError for a path that is not that of a file."""
     from ultrasam.core.errors import UltrasamError
-    from ultrasam.core.files import shown
+    from ultrasam.core.files import check_output, shown
 
     named = {"json": None if args.json == "-" else args.json, "markdown": args.markdown, "sheet": args.sheet}
     endings = {"json": "json", "markdown": "md", "sheet": "png"}
-    outputs = {}
+    outputs, targets = {}, set()
     for kind, path in named.items():
         paths = [Path(path)] if path else []
         if args.out:
             paths.append(Path(args.out) / f"evaluation.{endings[kind]}")
-        folder = next((path for path in paths if path.is_dir()), None)
-        if folder:
-            raise UltrasamError(f"{shown(folder)} is a folder: give the path of a file to write")
+        for path in paths:
+            target = check_output(path)
+            if target in targets:
+                raise UltrasamError(f"{shown(path)} is named for two outputs: give each its own file")
+            targets.add(target)
         outputs[kind] = paths
     return outputs
 

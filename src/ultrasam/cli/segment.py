@@ -56,7 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from ultrasam.core.files import atomic_write, ensure_writable_dir
+    from ultrasam.core.files import atomic_write_all, check_output, ensure_writable_dir, shown
     from ultrasam.core.geometry import as_rgb
     from ultrasam.engines.threads import checked_threads
     from ultrasam.io.scan import read_scan
@@ -75,8 +75,13 @@ def run(args: Namespace) -> int:
     weights = find(args.model)
     folder = ensure_writable_dir(args.out)
     number = (args.frame or 0) % len(scan.frames)
+    stem = Path(args.file).stem + ("" if args.frame is None else f"_frame{number}")
+    endings = {"mask": "_mask.png", "overlay": "_overlay.png", "coco": ".json"}
+    paths = {name: folder / f"{stem}{ending}" for name, ending in endings.items()}
+    for path in paths.values():
+        check_output(path)
     if args.frame is None and len(scan.frames) > 1:
-        _remark(f"{args.file} has {len(scan.frames)} frames: took frame 0, choose with --frame N")
+        _remark(f"{shown(args.file)} has {len(scan.frames)} frames: took frame 0, choose with --frame N")
 
     model = prepare(weights, threads=threads)
     session = model.session(image)
@@ -88,15 +93,9 @@ def run(args: Namespace) -> int:
 
     document = coco_document(results, Path(args.file).name, number, image)
     document["info"]["model"] = {"id": model.card.id, "sha256": dict(model.card.sha256)}
-    stem = Path(args.file).stem + ("" if args.frame is None else f"_frame{number}")
     mask, overlay = _pictures(image, results)
-    contents = {
-        "mask": (folder / f"{stem}_mask.png", mask),
-        "overlay": (folder / f"{stem}_overlay.png", overlay),
-        "coco": (folder / f"{stem}.json", json.dumps(document, indent=1, allow_nan=False).encode()),
-    }
-    for path, data in contents.values():
-        atomic_write(path, data)
+    coco = json.dumps(document, indent=1, allow_nan=False).encode()
+    atomic_write_all({paths["mask"]: mask, paths["overlay"]: overlay, paths["coco"]: coco})
     seconds = time.perf_counter() - start
 
     if args.json:
@@ -107,14 +106,15 @@ def run(args: Namespace) -> int:
             "height": image.shape[0],
             "model": model.card.id,
             "objects": [_summary(result) for result in results],
-            "written": {name: str(path) for name, (path, _) in contents.items()},
+            "written": {name: str(path) for name, path in paths.items()},
             "seconds": round(seconds, 3),
         }
         print(json.dumps(report))
         return 0
     for place, result in enumerate(results, start=1):
         print(f"object {place}: {_line(result)}")
-    print(f"wrote {', '.join(path.name for path, _ in contents.values())} to {folder} in {seconds:.2f} s")
+    names = ", ".join(shown(path.name) for path in paths.values())
+    print(f"wrote {names} to {shown(folder)} in {seconds:.2f} s")
     return 0
 
 
@@ -203,12 +203,16 @@ def _pairs(numbers: tuple[float, ...]) -> list[tuple[float, float]]:
 
 
 def _numbers(option: str, text: str, count: int) -> tuple[float, ...]:
+    from ultrasam.core.files import shown
+
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
     if len(values) != count:
-        raise UltrasamError(f"{option} {text}: expected {count} numbers with commas between them, no spaces")
+        raise UltrasamError(
+            f"{option} {shown(text)}: expected {count} numbers with commas between them, no spaces"
+        )
     return values
 
 

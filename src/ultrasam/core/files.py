@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
@@ -78,6 +79,21 @@ def ensure_writable_dir(path: AnyPath) -> Path:
     return path
 
 
+def check_output(path: AnyPath) -> Path:
+    """The file that is meant by `path`, which may be a link; call it before long work.
+
+    Raises UltrasamError if it is a folder or a device or if its name is no name for a file.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            what = "folder" if target.is_dir() else "device, not a file"
+            raise UltrasamError(f"{shown(path)} is a {what}: give the path of a file to write")
+    except (OSError, ValueError) as error:
+        raise _not_written(path, error) from error
+    return target
+
+
 def atomic_write(path: AnyPath, data: bytes) -> None:
     """Write `data` so that the file holds either its old content or all of the new, even after a kill.
 
@@ -85,20 +101,31 @@ def atomic_write(path: AnyPath, data: bytes) -> None:
     symbolic link stays and its target is replaced. Raises UltrasamError if the file cannot be written;
     nothing is left behind.
     """
+    atomic_write_all({Path(path): data})
+
+
+def atomic_write_all(contents: Mapping[Path, bytes]) -> None:
+    """`atomic_write` of files that belong together: none takes its name before all are on disk.
+
+    Raises UltrasamError for the first that cannot be written; then none is.
+    """
+    written: list[tuple[Path, Path]] = []
+    path: AnyPath = ""
     try:
-        target = Path(os.path.realpath(path))
-        if target.exists() and not target.is_file():
-            what = "folder" if target.is_dir() else "device, not a file"
-            raise UltrasamError(f"{shown(path)} is a {what}: give the path of a file to write")
-        temporary = _temporary_name(target.parent)
+        targets = {path: check_output(path) for path in contents}
         try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
+            for path, target in targets.items():
+                temporary = _temporary_name(target.parent)
+                written.append((temporary, target))
+                with temporary.open("xb") as file:
+                    file.write(contents[path])
+                    file.flush()
+                    os.fsync(file.fileno())
+            for path, (temporary, target) in zip(targets, written, strict=True):  # noqa: B007
+                os.replace(temporary, target)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            for temporary, _ in written:
+                temporary.unlink(missing_ok=True)
             raise
     except (OSError, ValueError) as error:
         raise _not_written(path, error) from error
