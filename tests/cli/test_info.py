@@ -57,4 +57,4 @@ def test_damaged_models_are_listed_and_fail(empty_home: Path, make_model: MakeMo
 
 def test_threads_are_checked(capsys: Any) -> None:
     assert main(["info", "--threads=0"]) == 2
-    assert "at least 1" in capsys.readouterr().err
+    assert "from 1 to" in capsys.readouterr().err

@@ -106,6 +106,7 @@ def test_a_missing_key(tmp_path: Path, part: str, key: str) -> None:
         ("images", {"id": "7"}, "'id' '7', which is not a whole number"),
         ("images", {"id": True}, "not a whole number"),
         ("images", {"width": 0}, "size of 0 x 20 pixels"),
+        ("images", {"width": 10**9, "height": 10**9}, "size of 1000000000 x"),
         ("images", {"file_name": 5}, "not a text"),
         ("annotations", {"image_id": 8}, "annotation 1 has the unknown image_id 8"),
         ("annotations", {"category_id": 4}, "annotation 1 has the unknown category_id 4"),

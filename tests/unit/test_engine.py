@@ -82,7 +82,13 @@ def test_a_file_with_other_tensors_is_refused(make_model: MakeModel, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "options, word", [({"threads": 0}, "at least 1"), ({"device": "tpu"}, "cpu or cuda")]
+    "options, word",
+    [
+        ({"threads": 0}, "from 1 to"),
+        ({"threads": 10**6}, "from 1 to"),
+        ({"threads": 1.5}, "whole number"),
+        ({"device": "tpu"}, "cpu or cuda"),
+    ],
 )
 def test_unusable_options_are_refused(tiny_folder: Path, options: dict[str, Any], word: str) -> None:
     with pytest.raises(ultrasam.UltrasamError, match=word):

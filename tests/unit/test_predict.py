@@ -127,6 +127,9 @@ def test_predict_on_several_images(tiny_model: ultrasam.Model, tmp_path: Path) -
         ([GREY], {"points": [[[(1, 1)]]], "labels": [[[1, 0]]]}, "labels"),
         ("a.png", {"boxes": [[(1, 1, 5, 5)]]}, "list of images"),
         (["missing.png"], {"boxes": [[(1, 1, 5, 5)]]}, "does not exist"),
+        ([np.zeros((), np.uint8)], {"points": [[(1, 1)]]}, r"shape \(\)"),
+        ([Image.fromarray(GREY)], {"points": [[(1, 1)]]}, r"got Image: try numpy.asarray"),
+        ([None], {"points": [[(1, 1)]]}, "got NoneType"),
     ],
 )
 def test_predict_refuses(tiny_model: ultrasam.Model, images: Any, prompts: Any, word: str) -> None:

@@ -63,6 +63,18 @@ def test_points_off_the_frame_are_refused(x: float, y: float) -> None:
         check_point(x, y, 10, 5)
 
 
+def test_the_message_shows_the_digits_that_matter() -> None:
+    with pytest.raises(UltrasamError, match=r"\(0, 0, 320.0001, 3\) is not inside the image of 320 x"):
+        check_box((0, 0, 320.0001, 3), 320, 240)
+
+
+def test_numbers_too_large_for_floats_are_refused() -> None:
+    with pytest.raises(UltrasamError, match="a point is two numbers"):
+        check_point(10**400, 1, 9, 9)
+    with pytest.raises(UltrasamError, match="prompts are numbers"):
+        prompts_of(None, [[10**400, 1]], None)
+
+
 def test_a_point_that_is_no_number_is_refused() -> None:
     with pytest.raises(UltrasamError, match="two numbers"):
         check_point("left", 2, 10, 5)  # type: ignore[arg-type]

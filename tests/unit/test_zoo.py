@@ -35,12 +35,16 @@ def test_a_card_is_read(tiny_folder: Path) -> None:
         ("name", 5),
         ("licence", None),
         ("image_size", 0),
+        ("image_size", 10**9),
         ("image_size", 128.0),
         ("image_size", True),
         ("embedding", [3, 16]),
         ("embedding", [3, 16, 8]),
         ("mean", [1, 2]),
         ("mean", ["a", 1, 1]),
+        ("mean", [float("nan"), 1, 1]),
+        ("mean", [10**400, 1, 1]),
+        ("std", [float("inf"), 1, 1]),
         ("std", [1, 0, 1]),
         ("resize", "nearest"),
         ("sha256", {"encoder.onnx": "00"}),
@@ -52,7 +56,7 @@ def test_a_wrong_field_is_named(make_model: MakeModel, tmp_path: Path, field: st
         Card.read(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 100_000])
 def test_a_card_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "card.json").write_text(text)
     with pytest.raises(ultrasam.UltrasamError, match="not a model card"):
@@ -81,6 +85,25 @@ def test_an_unknown_model_lists_the_known(make_model: MakeModel, empty_home: Pat
     make_model(store.bundled() / "other")
     with pytest.raises(ultrasam.UltrasamError, match=r"no model 'tiny-2'.*\(other, tiny\)"):
         ultrasam.load("tiny-2")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody-at-all/m", "a\0b", ""])
+def test_a_name_that_is_none_of_a_file(empty_home: Path, name: str) -> None:
+    with pytest.raises(ultrasam.UltrasamError, match="no model|not a model folder"):
+        ultrasam.load(name)
+
+
+def test_a_home_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ULTRASAM_HOME", "~nobody-at-all/m")
+    assert store.home() == Path("~nobody-at-all/m")
+    assert store.model_folders() is not None
+
+
+def test_a_licence_is_told_in_one_line(
+    empty_home: Path, make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ultrasam.load(make_model(tmp_path / "m", licence="first\nsecond"))
+    assert capsys.readouterr().err.endswith("licence: first second\n")
 
 
 def test_a_folder_without_a_card_is_no_model(empty_home: Path, tmp_path: Path) -> None:

@@ -220,14 +220,14 @@ def mask_to_logits(mask: BoolArray, side: int) -> FloatArray:
 def _array(values: ArrayLike) -> NDArray[np.float64]:
     try:
         return np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UltrasamError(f"prompts are numbers, got {values!r:.80}") from None
 
 
 def _floats(values: Iterable[float], count: int, rule: str) -> list[float]:
     try:
         floats = [float(value) for value in values]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UltrasamError(f"{rule}, got {values!r:.80}") from None
     if len(floats) != count:
         raise UltrasamError(f"{rule}, got {len(floats)} values")
@@ -235,4 +235,4 @@ def _floats(values: Iterable[float], count: int, rule: str) -> list[float]:
 
 
 def _numbers(*values: float) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
+    return "(" + ", ".join(f"{value:.12g}" for value in values) + ")"

@@ -10,14 +10,17 @@ from ultrasam.core.errors import UltrasamError
 
 # Beyond this the small matrices of a laptop model gain nothing from more cores.
 MOST_USEFUL = 8
+# Far more threads than processors wait for each other: with 1000 on a laptop one image takes minutes.
+MOST = 64
 
 
 def checked_threads(threads: int | None) -> int:
     """`threads` if given, else the physical cores this process may use, at most 8."""
     if threads is None:
         return min(usable_cores(), MOST_USEFUL)
-    if threads < 1:
-        raise UltrasamError(f"{threads} threads: give a number of at least 1")
+    most = max(MOST, os.cpu_count() or 1)
+    if not isinstance(threads, int) or not 1 <= threads <= most:
+        raise UltrasamError(f"{threads!r:.40} threads: give a whole number from 1 to {most}")
     return threads
 
 

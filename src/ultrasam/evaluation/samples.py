@@ -139,7 +139,7 @@ def _check_names(wanted: Sequence[str], known: set[str], data: Path) -> None:
 
 
 def _check_files(samples: Sequence[Sample]) -> None:
-    missing = [sample.path for sample in samples if not sample.path.is_file()]
+    missing = [sample.path for sample in samples if not os.path.isfile(sample.path)]
     if missing:
         raise UltrasamError(
             f"{len(missing)} of {len(samples)} images are missing, the first is {shown(missing[0])}: "

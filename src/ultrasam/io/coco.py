@@ -12,6 +12,7 @@ import numpy as np
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import AnyPath, atomic_write_text, check_file, reason, shown
+from ultrasam.io.scan import MAX_PIXELS
 
 Segmentation = dict[str, Any] | list[list[float]]
 """A mask: RLE {"size": [height, width], "counts": str or list} or polygons [[x, y, x, y, ...], ...]."""
@@ -145,7 +146,7 @@ def _entries(
 
 def _image(value: dict[str, Any]) -> CocoImage:
     height, width = _integer(value, "height"), _integer(value, "width")
-    if height < 1 or width < 1:
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise _Invalid(f"has a size of {width} x {height} pixels")
     dataset, case = value.get("dataset"), value.get("case_id")
     return CocoImage(

@@ -88,7 +88,7 @@ class Model:
         ]
 
     def _predict(self, source: Source, objects: list[Prompts]) -> list[Result]:
-        image = pixels_of(source, 0)
+        image = as_rgb(pixels_of(source, 0))
         objects = [prompts.checked(image.shape[1], image.shape[0]) for prompts in objects]
         embedding, frame = self.encode(image)
         answers = decode_rounds(self.engine, embedding, frame, objects)
@@ -135,6 +135,10 @@ def pixels_of(source: Source, frame: int) -> NDArray[Any]:
         if frame not in (0, -1):
             raise FrameIndexError(f"an array is one frame, there is no frame {frame}: use 0")
         return source
+    if not isinstance(source, (str, os.PathLike, Scan)):
+        raise UltrasamError(
+            f"an image is a path, a scan or an array, got {type(source).__name__}: try numpy.asarray(image)"
+        )
     scan = source if isinstance(source, Scan) else read_scan(source)
     return scan.frames[frame]
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import reason, shown
 
 CARD_FILE = "card.json"
 MODEL_FILES = ("encoder.onnx", "decoder.onnx")
+# No model takes larger squares; a card that asks for them would exhaust the memory before it is refused.
+_LARGEST = 8192
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Card:
         """Read a card; raises UltrasamError that names `source` and the field that is missing or wrong."""
         try:
             content = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
             raise UltrasamError(f"{source} is not a model card: it does not hold one JSON object")
@@ -62,7 +65,7 @@ class Card:
         except FileNotFoundError:
             raise UltrasamError(f"{folder} is not a model folder: it has no {CARD_FILE}") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise UltrasamError(f"cannot read {path}: {error}") from error
+            raise UltrasamError(f"{shown(path)} cannot be read ({reason(error)}): copy it again") from error
         return Card.from_json(text, str(path))
 
 
@@ -73,8 +76,8 @@ def _text(value: Any) -> str:
 
 
 def _size(value: Any) -> int:
-    if type(value) is not int or value <= 0:
-        raise ValueError("a positive whole number")
+    if type(value) is not int or not 0 < value <= _LARGEST:
+        raise ValueError(f"a whole number from 1 to {_LARGEST}")
     return value
 
 
@@ -94,6 +97,8 @@ def _shape(value: Any) -> tuple[int, int, int]:
 def _channels(value: Any) -> tuple[float, float, float]:
     if not isinstance(value, list) or len(value) != 3 or not all(type(v) in (int, float) for v in value):
         raise ValueError("three numbers")
+    if not all(abs(v) <= 1e6 for v in value):  # false for NaN, too
+        raise ValueError("three numbers of usual size")
     red, green, blue = map(float, value)
     return red, green, blue
 

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import sha256_of
+from ultrasam.core.files import sha256_of, shown
 from ultrasam.zoo.card import CARD_FILE, MODEL_FILES, Card
 
 HOME_VARIABLE = "ULTRASAM_HOME"
@@ -37,12 +37,13 @@ def home() -> Path:
     """$ULTRASAM_HOME, or the cache folder of the platform."""
     chosen = os.environ.get(HOME_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
+    user = Path(os.path.expanduser("~"))
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "ultrasam"
+        return Path(os.environ.get("LOCALAPPDATA") or user / "AppData" / "Local") / "ultrasam"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "ultrasam"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ultrasam"
+        return user / "Library" / "Caches" / "ultrasam"
+    return Path(os.environ.get("XDG_CACHE_HOME") or user / ".cache") / "ultrasam"
 
 
 def store() -> Path:
@@ -74,13 +75,14 @@ def find(model: str | os.PathLike[str]) -> Weights:
     A folder with a card goes before a name. Raises UltrasamError otherwise; for an unknown name it lists the
     known.
     """
-    path = Path(model).expanduser()
-    folder = path if (path / CARD_FILE).is_file() else model_folders().get(str(model))
+    # Unlike the methods of Path, these functions do not raise for a name that cannot be one of a file.
+    path = Path(os.path.expanduser(model))
+    folder = path if os.path.isfile(path / CARD_FILE) else model_folders().get(str(model))
     if folder is None:
-        if path.is_dir():
-            raise UltrasamError(f"{path} is not a model folder: it has no {CARD_FILE}")
+        if os.path.isdir(path):
+            raise UltrasamError(f"{shown(path)} is not a model folder: it has no {CARD_FILE}")
         known = ", ".join(model_folders()) or f"none is installed, neither in the package nor in {store()}"
-        raise UltrasamError(f"there is no model {str(model)!r}: give a model folder or a name ({known})")
+        raise UltrasamError(f"there is no model {str(model)!r:.200}: give a model folder or a name ({known})")
     weights = Weights(Card.read(folder), folder)
     problem = damage(weights)
     if problem:
@@ -92,7 +94,7 @@ def damage(weights: Weights) -> str:
     """What is wrong with the files of a model, in one line; an empty text if they are what the card says."""
     for name in MODEL_FILES:
         path = weights.folder / name
-        if not path.exists():
+        if not os.path.exists(path):
             return f"the model {weights.card.id} is incomplete: {path} is missing; install or import it again"
         try:
             digest = sha256_of(path)
@@ -109,4 +111,5 @@ def damage(weights: Weights) -> str:
 @functools.cache
 def tell_licence(name: str, licence: str) -> None:
     """Say on stderr under which licence the weights are; once per model in a process."""
-    print(f"ultrasam: the weights of {name} are under the licence: {licence}", file=sys.stderr)
+    text = " ".join(f"the weights of {name} are under the licence: {licence}".split())
+    print(f"ultrasam: {text}", file=sys.stderr)
