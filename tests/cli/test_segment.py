@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,8 +173,12 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "three numbers": (["--box=5,5,9"], "expected 4 numbers"),
     "empty": (["--box="], "expected 4 numbers"),
     "a frame too far": (["--point=5,5", "--frame=1"], "no frame 1"),
-    "a frame that is no number": (["--point=5,5", "--frame=x"], "frame"),
-    "no threads": (["--point=5,5", "--threads=0"], "at least 1"),
+    "a frame that is no number": (["--point=5,5", "--frame=x"], "--frame 'x' is no whole number"),
+    "no threads": (["--point=5,5", "--threads=0"], "from 1 to"),
+    "far too many threads": (["--point=5,5", "--threads=100000"], "from 1 to"),
+    "a line break": (["--point=5\n5"], r"--point '5\n5': expected 2 numbers"),
+    "a name of a model that is no name": (["--point=5,5", "--model=" + "x" * 5000], "no model"),
+    "a home that nobody has": (["--point=5,5", "--model=~nobody-at-all/m"], "no model"),
     "unknown model": (["--point=5,5", "--model=nothing"], "no model 'nothing'"),
     "unknown option": (["--point=5,5", "--colour=red"], "--colour"),
     "a value missing": (["--point"], "--point"),
@@ -258,6 +263,54 @@ def test_out_is_required(image: Path, capsys: Any) -> None:
     assert "--out" in capsys.readouterr().err
 
 
+def test_all_results_are_written_or_none(segment: Segment, image: Path, out: Path, capsys: Any) -> None:
+    (out / "scan 1.json").mkdir(parents=True)
+    assert segment(image, "--point=5,5") == 2
+    assert "scan 1.json is a folder" in capsys.readouterr().err
+    assert os.listdir(out) == ["scan 1.json"]
+
+
+def test_a_name_that_leaves_no_room_for_the_endings(
+    segment: Segment, image: Path, out: Path, capsys: Any
+) -> None:
+    long = image.rename(image.with_name("x" * 245 + ".png"))
+    assert segment(long, "--point=5,5") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert os.listdir(out) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names and streams are those of POSIX")
+@pytest.mark.parametrize(
+    "closing, code", [(">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), ("| head -0", 1), (">/dev/full", 1)]
+)
+def test_streams_that_are_closed_or_full(
+    image: Path, out: Path, tiny_folder: Path, closing: str, code: int
+) -> None:
+    if "full" in closing and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    words = ["segment", str(image), "--point=5,5", "--out", str(out), "--model", str(tiny_folder), "--json"]
+    command = f"{shlex.join([sys.executable, '-m', 'ultrasam', *words])} {closing}"
+    shell = ["bash", "-o", "pipefail", "-c", command]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert len(os.listdir(out)) == 3
+    if closing == "2>&-":
+        json.loads(done.stdout)  # and nothing else: what is for stderr does not come out here
+
+
+def test_a_name_that_the_terminal_cannot_show(image: Path, out: Path, tiny_folder: Path) -> None:
+    odd = image.rename(image.with_name("超 1.png"))
+    words = ["segment", str(odd), "--point=5,5", "--out", str(out), "--model", str(tiny_folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "ultrasam", *words],
+        env=os.environ | {"PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and r"\u8d85 1_mask.png" in done.stdout
+    assert (out / "超 1_mask.png").is_file()
+
+
 def test_the_executable_prints_no_traceback(image: Path, out: Path) -> None:
     command = [sys.executable, "-m", "ultrasam", "segment", str(image), "--point=500,5", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -285,6 +338,7 @@ def test_help_names_every_verb_and_option(capsys: Any) -> None:
         "--json",
     ):
         assert option in text
+    assert "type:" not in text and "None" not in text
 
 
 def test_without_or_with_an_unknown_verb(capsys: Any) -> None:

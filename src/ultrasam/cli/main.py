@@ -17,7 +17,9 @@ Wrong options end the same way. A package that is not installed becomes a line n
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import re
 import sys
@@ -50,22 +52,40 @@ VERBS = {
 }
 
 
+_PLAINER = (
+    (r'^Parser key "(.+)": Expected an? <class .int.>\. Got value: ?(.*)', r"--\1 '\2' is no whole number"),
+    (r'^Parser key "(.+)": Expected an? <class .float.>\. Got value: ?(.*)', r"--\1 '\2' is no number"),
+)
+"""What jsonargparse says of a value, and what a user understands."""
+
+# Types and defaults that tell nothing: a value's name in the usage line shows that it is a number.
+_NOISE = (
+    (r"\s*\((type:\s+(int|float|str)(,\s+)?)?(default:\s+(null|False|\[\])?)?\)", ""),
+    (r",\s+default:\s+(null|False|\[\])?\)", ")"),
+)
+
+
 class VerbParser(jsonargparse.ArgumentParser):
     """A parser whose errors are one line with exit code 2."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         one_line = " ".join(message.split()).rstrip(".")
+        for pattern, words in _PLAINER:
+            one_line = re.sub(pattern, words, one_line)
         raise UltrasamError(f"{one_line}; see `{self.prog.split(' [')[0]} --help`") from ex
 
     def format_help(self, *args: Any) -> str:
-        """The help without defaults that tell nothing."""
-        text = re.sub(r"\s*\(default:\s+(null|False)\)", "", super().format_help(*args))
-        return re.sub(r",\s+default:\s+(null|False)\)", ")", text)
+        """The help without types and defaults that tell nothing."""
+        text: str = super().format_help(*args)
+        for pattern, words in _NOISE:
+            text = re.sub(pattern, words, text)
+        return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 some items failed, 2 nothing done."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -73,14 +93,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UltrasamError as error:
-        print(f"ultrasam: {error}", file=sys.stderr)
+        print(f"ultrasam: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader (`| head`) has gone: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _drop_output()  # only what is printed: each file that is written has its own message
+        print(f"ultrasam: the output cannot be printed ({error.strerror}): free some space", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("ultrasam: interrupted", file=sys.stderr)
         return 130
+
+
+def _prepare_streams() -> None:
+    """Let nothing that is printed raise: not into a closed stream, not in an encoding without its letters."""
+    # Python makes a stream that was closed (`>&-`) None, and `print(file=None)` would print to stdout.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed nowhere, so that the interpreter can end in peace."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
