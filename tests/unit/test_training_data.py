@@ -198,6 +198,40 @@ def test_targets_hold_the_covered_share(data):
     assert ((sample.targets > 0) & (sample.targets < 1)).any()
 
 
+def test_objects_of_an_image_are_drawn_up_to_the_limit(data):
+    config = settings_of(data, augment=NO_AUGMENT, prompts=PromptConfig(max_objects=1))
+    cache, train, _ = load_split(config)
+    image = next(image for image in train if len(image.mask_rows) == 2)
+    samples = [make_sample(np.random.default_rng(seed), cache, image, config) for seed in range(20)]
+    assert all(len(sample.targets) == 1 for sample in samples)
+    assert len({float(sample.targets.sum()) for sample in samples}) == 2  # now one, now the other
+    both = make_sample(np.random.default_rng(0), cache, image, replace(config, prompts=PromptConfig()))
+    assert len(both.targets) == 2
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6))
+def test_a_point_prompt_lies_on_the_target_of_its_object(data, seed):
+    config = settings_of(data, prompts=PromptConfig(point=1, box=0, calliper=0))
+    cache, train, _ = load_split(config)
+    sample = make_sample(np.random.default_rng(seed), cache, train[seed % len(train)], config)
+    if sample is None:
+        return
+    for target, points in zip(sample.targets, sample.points, strict=True):
+        x, y = (points[0] / 2).astype(int)  # the mask grid has half the side of the input
+        assert target[y, x] > 0
+
+
+def test_an_object_that_leaves_the_view_is_not_trained_on(data):
+    config = settings_of(
+        data, augment=replace(NO_AUGMENT, warp=1, shift=0, rotation=0, scale_min=6, scale_max=6)
+    )
+    cache, train, _ = load_split(config)
+    kept = [make_sample(np.random.default_rng(0), cache, image, config) for image in train]
+    # Enlarged six times about the middle, little of an object beside it stays.
+    assert any(sample is None for sample in kept)
+
+
 def test_the_split_keeps_cases_together(data):
     _, train, validation = load_split(settings_of(data))
     assert {image.case_id for image in train}.isdisjoint({image.case_id for image in validation})

@@ -257,6 +257,63 @@ def test_box_feedback_replaces_points_by_the_box_of_the_mask(data):
     torch.testing.assert_close(points[1], batch.points[1])
 
 
+def test_feedback_is_the_single_mask_or_the_best_alternative(data):
+    module = PromptableModule(config_of(data, Path("unused")))
+    masks = torch.arange(4.0).expand(200, 4)[:, :, None, None].expand(200, 4, 2, 2)
+    iou = torch.tensor([[0.9, 0.1, 0.8, 0.2]]).expand(200, 4)
+    chosen = module._chosen(np.random.default_rng(0), masks, iou)
+    assert chosen.shape == (200, 1, 2, 2)
+    counts = torch.bincount(chosen[:, 0, 0, 0].long(), minlength=4).tolist()
+    assert counts[1] == counts[3] == 0 and 70 < counts[0] < 130
+
+
+@pytest.mark.parametrize("clicks", [0, 1, 2])
+def test_later_passes_see_the_mask_and_the_clicks(data, clicks, monkeypatch):
+    """What the decoder is given: pass 1 the first prompt alone, then the mask and a click more each time."""
+    config = replace(config_of(data, Path("unused")), prompts=PromptConfig(max_clicks=clicks, box_feedback=0))
+    cache, images, _ = load_split(config)
+    module = PromptableModule(config)
+    module._log = lambda *_: None  # no trainer to log to
+    calls = []
+    decode = module.model.decode
+
+    def spy(embedding, points, labels, mask, has_mask):
+        calls.append((points.shape[1], has_mask.unique().tolist(), mask.clone(), embedding.requires_grad))
+        return decode(embedding, points, labels, mask, has_mask)
+
+    monkeypatch.setattr(module.model, "decode", spy)
+    batch = next(iter(training_loader(TrainingSamples(cache, images, config), config, lambda: 0)))
+    seen = set()
+    for step in range(12):
+        batch.step = step
+        calls.clear()
+        module.training_step(batch, 0)
+        given = len(calls) - 1 if calls[-1][0] > 3 else 0
+        seen.add(given)
+        assert [tokens for tokens, *_ in calls] == [3, *(range(4, 4 + given) if given else [3])]
+        assert calls[0][1] == [0] and not calls[0][2].any() and calls[0][3]
+        assert all(flag == [1] and mask.any() for _, flag, mask, _ in calls[1:]) and calls[-1][3]
+    assert seen == set(range(clicks + 1))
+
+
+def test_the_rate_rises_and_falls_to_its_final_share(data):
+    config = config_of(data, Path("unused"))
+    config = replace(config, optim=replace(config.optim, steps=100, warmup=0.1, final_share=0.02, lr=1.0))
+    configured = PromptableModule(config).configure_optimizers()
+    scheduler = configured["lr_scheduler"]["scheduler"]
+    group = next(
+        i for i, g in enumerate(configured["optimizer"].param_groups) if g["initial_lr"] == config.optim.lr
+    )
+    rates = []
+    for _ in range(101):
+        rates.append(scheduler.get_last_lr()[group])
+        configured["optimizer"].step()
+        scheduler.step()
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10] == pytest.approx(1.0) and rates[55] == pytest.approx(0.51)
+    assert rates[100] == pytest.approx(0.02) and configured["lr_scheduler"]["interval"] == "step"
+
+
 def test_weight_decay_and_rates_by_group(data):
     module = PromptableModule(config_of(data, Path("unused")))
     optimizer = module.configure_optimizers()["optimizer"]
