@@ -79,6 +79,8 @@ def test_iou_of_thresholded_masks(pair):
     a, b = logits > 0, target > 0.5
     expected = (a & b).sum((1, 2)) / (a | b).sum((1, 2))
     check(mask_iou, pair, expected)
+    half = torch.tensor([[[0.4, 0.6]]])  # a soft target counts from one half on
+    assert mask_iou(torch.tensor([[[-1.0, 1.0]]]), half).item() == 1.0
     empty = torch.full((1, 4, 4), -1.0)
     assert mask_iou(empty, torch.zeros(1, 4, 4)).item() == 1.0
 

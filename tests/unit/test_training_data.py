@@ -148,6 +148,34 @@ def test_no_intensity_change_is_none():
     np.testing.assert_allclose(image, before, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["gamma", "gain", "noise"])
+def test_each_intensity_change_is_made_within_its_range(name):
+    amount = {"gamma": 0.4, "gain": 0.2, "noise": 6.0}[name]
+    image = np.full((32, 32, 3), 100, np.float32)
+    random_intensity(np.random.default_rng(0), replace(NO_AUGMENT, **{name: amount}), image)
+    assert abs(image - 100).max() > 1 and (image[..., 0] == image[..., 2]).all()
+    if name == "gamma":
+        low, high = (255 * (100 / 255) ** np.exp(sign * amount) for sign in (1, -1))
+        assert low <= image.min() and image.max() <= high and np.ptp(image) < 1e-3
+    elif name == "gain":
+        assert image.min() >= 80 and image.max() <= 120 and np.ptp(image) < 1e-3
+    else:
+        assert 0.5 < image[..., 0].std() < 7 and abs(image.mean() - 100) < 1
+
+
+def test_a_shift_is_a_share_of_the_input():
+    config = replace(NO_AUGMENT, warp=1, rotation=0, scale_min=1, scale_max=1, shift=0.1)
+    shifts = np.array([random_warp(np.random.default_rng(i), config, 64, 48, 64)[:2, 2] for i in range(50)])
+    assert 5 < abs(shifts).max() <= 6.4
+
+
+def test_calliper_ends_move_along_and_across_by_a_share_of_their_axis():
+    mask = ellipse(128, 60, 66, 40, 16)
+    exact = calliper_of(np.random.default_rng(0), mask, 0.0)
+    moves = abs(calliper_of(np.random.default_rng(0), mask, 0.1) - exact)
+    assert 1 < moves[:2].max() <= 8.1 and 0.3 < moves[2:].max() <= 3.3
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("coco")
