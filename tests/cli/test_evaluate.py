@@ -105,6 +105,19 @@ def test_it_prints_tables_and_writes_what_is_asked(
         assert 0 < low <= result["iou"] + 1e-9 and result["iou"] <= high + 1e-9
 
 
+def test_names_that_utf8_and_a_table_cannot_hold(
+    evaluate: Evaluate, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(data.read_text())
+    content["images"] = [image | {"dataset": "a\ud800\n|b"} for image in content["images"]]
+    data.write_text(json.dumps(content))
+    assert evaluate("--clicks=0", "--bootstrap=0", out=tmp_path / "out") == 0
+    table = (tmp_path / "out" / "evaluation.md").read_text()
+    assert r"| a\ud800 \|b " in table and "\n|b" not in table
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert report["results"][0]["dataset"] == "a\ud800\n|b"
+
+
 def test_two_runs_write_the_same_bytes(evaluate: Evaluate, tmp_path: Path) -> None:
     contents = []
     for name in ("first", "second"):
@@ -167,6 +180,7 @@ def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         (["--clicks", "-1"], "--clicks -1"),
         (["--clicks", "21"], "--clicks 21"),
         (["--bootstrap", "-1"], "--bootstrap -1"),
+        (["--bootstrap", "99999999999"], "--bootstrap 99999999999"),
         (["--only", "test"], "test"),
         (["--threads", "0"], "0 threads"),
         (["--json", "."], ". is a folder"),
@@ -189,6 +203,11 @@ def test_broken_data_is_one_line(
     broken.write_text("{")
     assert evaluate(data=broken, json=out) == 2
     assert "is not JSON" in error_line(capsys)
+
+    long_name = [content["images"][0] | {"file_name": "x" * 5000}, *content["images"][1:]]
+    broken.write_text(json.dumps(content | {"images": long_name}))
+    assert evaluate(data=broken, json=out) == 2
+    assert "1 of 5 images are missing" in error_line(capsys)
 
     broken.write_text(json.dumps(content | {"annotations": []}))
     assert evaluate(data=broken, json=out) == 2

@@ -298,6 +298,14 @@ def test_streams_that_are_closed_or_full(
         json.loads(done.stdout)  # and nothing else: what is for stderr does not come out here
 
 
+def test_what_a_file_says_does_not_reach_the_terminal_raw(
+    segment: Segment, image: Path, make_model: Any, tmp_path: Path, capsys: Any
+) -> None:
+    folder = make_model(tmp_path / "m", "a\x1b[2J\nb", resize="cv2")
+    assert segment(image, "--point=5,5", model=folder) == 2
+    assert r"the model a\x1b[2J b wants" in capsys.readouterr().err
+
+
 def test_a_name_that_the_terminal_cannot_show(image: Path, out: Path, tiny_folder: Path) -> None:
     odd = image.rename(image.with_name("超 1.png"))
     words = ["segment", str(odd), "--point=5,5", "--out", str(out), "--model", str(tiny_folder)]

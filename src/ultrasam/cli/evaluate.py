@@ -92,8 +92,9 @@ def run(args: Namespace) -> int:
     about = [_about(model, args, selection)]
     markdown = to_markdown(f"{model.card.name} on {Path(args.data).name}", about, summaries)
     report = to_json(_run(model, args, selection, samples), summaries, outcomes)
-    contents = {path: report.encode() for path in outputs["json"]}
-    contents |= {path: markdown.encode() for path in outputs["markdown"]}
+    # A path or a name may hold what UTF-8 cannot, such as a lone surrogate: it is escaped as in JSON.
+    contents = {path: report.encode(errors="backslashreplace") for path in outputs["json"]}
+    contents |= {path: markdown.encode(errors="backslashreplace") for path in outputs["markdown"]}
     if outputs["sheet"]:
         contents |= dict.fromkeys(outputs["sheet"], contact_sheet(outcomes, samples))
     atomic_write_all(contents)

@@ -55,6 +55,7 @@ VERBS = {
 _PLAINER = (
     (r'^Parser key "(.+)": Expected an? <class .int.>\. Got value: ?(.*)', r"--\1 '\2' is no whole number"),
     (r'^Parser key "(.+)": Expected an? <class .float.>\. Got value: ?(.*)', r"--\1 '\2' is no number"),
+    (r'^Parser key "(.+)": Expected a typing.Literal\[(.+)\]\. Got value: ?(.*)', r"--\1 '\3' is none of \2"),
 )
 """What jsonargparse says of a value, and what a user understands."""
 
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UltrasamError as error:
-        print(f"ultrasam: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"ultrasam: {_one_line(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader (`| head`) has gone: nobody is left to tell
         _drop_output()
@@ -126,7 +127,13 @@ def _drop_output() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Our own remarks (UserWarning) as one line; what libraries say to programmers is not for a user."""
     if category is UserWarning:
-        print(f"ultrasam: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"ultrasam: {_one_line(str(message))}", file=sys.stderr)
+
+
+def _one_line(text: str) -> str:
+    """The text without line breaks, and with what else would move a terminal's cursor spelled out."""
+    line = " ".join(text.splitlines())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def usage() -> str:

@@ -88,7 +88,7 @@ def _click_table(summaries: Sequence[Summary]) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
     """A Markdown table whose columns line up in plain text too; the first `left` are flush left."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+    lines = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in (header, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     padded = [
