@@ -10,7 +10,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -27,8 +26,7 @@ from ultrasam.config import DataConfig, LossConfig, ModelConfig, OptimConfig, Pr
 from ultrasam.core.errors import UltrasamError  # noqa: E402
 from ultrasam.export.folder import CardText, export_folder, load_run  # noqa: E402
 from ultrasam.export.onnx import fold_batch_norm, round_to_half  # noqa: E402
-from ultrasam.models.efficientnet_lite import VARIANTS  # noqa: E402
-from ultrasam.recipes import recipe_names, recipe_path  # noqa: E402
+from ultrasam.recipes import recipe_path  # noqa: E402
 from ultrasam.training.data import TrainingSamples, load_split, training_loader  # noqa: E402
 from ultrasam.training.promptable import PromptableModule, build_model  # noqa: E402
 from ultrasam.training.run import AtomicCheckpoints, check_same_settings, initialise, train  # noqa: E402
@@ -432,81 +430,6 @@ def test_the_export_verb(finished, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["largest_difference"] <= 1e-3
     card = json.loads((tmp_path / "m" / "card.json").read_text())
     assert card["licence"] == "MIT" and card["limits"] == "none known" and card["id"] == "m"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        ([], "recipe"),
-        (["no-such-recipe"], "lite-smoke"),
-        (["lite", "--optim.steps", "many"], "steps"),
-        (["lite", "--no.such.option", "1"], "no.such.option"),
-        (["lite"], "--data FILE"),
-        (["lite", "--data", "missing.json"], "missing.json"),
-        (["binary.yaml"], "binary.yaml"),
-        (["flat.yaml"], "model is a group"),
-        (["lite", "--model.image_size", "50"], "multiple of 32"),
-        (["lite", "--model.backbone", "b7"], "lite0"),
-        (["lite", "--optim.precision", "half"], "bf16-mixed"),
-        (["lite", "--optim.batch_size", "0"], "batch_size"),
-        (["lite", "--optim.lr", ".nan"], "optim.lr"),
-        (["lite", "--log_every", "0"], "log_every"),
-        (["lite", "--seed", "-1"], "seed"),
-        (["lite", "--data.validation_share", "1"], "validation_share"),
-        (["lite", "--data.dataset_weights", "{busi: -1}"], "dataset_weights"),
-        (["lite", "--prompts.point=0", "--prompts.box=0", "--prompts.calliper=0"], "not all 0"),
-        (["lite", "--augment.scale_min", "2"], "scale_min"),
-        (["lite", "--loss.dice", "-1"], "loss"),
-    ],
-)
-def test_mistakes_of_the_train_verb_are_one_line(arguments, word, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "binary.yaml").write_bytes(b"\x89PNG\xff")
-    (tmp_path / "flat.yaml").write_text("model: 3")
-    assert main(["train", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert word in captured.err and len(captured.err.strip().splitlines()) == 1
-    assert "Traceback" not in captured.err
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_parses_and_makes_a_step(name, data, tmp_path):
-    arguments = [
-        *("train", name, "--out", str(tmp_path / "run"), f"--data={data[0]}"),
-        *(
-            "--data.cache",
-            str(data[1]),
-            "--model.image_size",
-            "64",
-            "--optim.steps",
-            "1",
-            "--optim.batch_size",
-            "1",
-        ),
-        *("--threads", "1"),
-    ]
-    assert main(arguments) == 0
-    assert (tmp_path / "run" / "weights.safetensors").is_file()
-
-
-def test_a_recipe_may_be_an_option(capsys):
-    assert main(["train", f"--recipe={recipe_path('lite-smoke')}", "--check"]) == 0
-    assert "steps: 150" in capsys.readouterr().out
-
-
-def test_the_backbones_of_a_recipe_are_those_of_the_model():
-    assert get_args(get_type_hints(ModelConfig)["backbone"]) == tuple(VARIANTS)
-
-
-def test_check_needs_no_torch(tmp_path):
-    code = (
-        "import sys; sys.modules['torch'] = None; sys.modules['lightning'] = None\n"
-        "from ultrasam.cli.main import main\n"
-        "raise SystemExit(main(['train', 'lite', '--check', '--optim.steps', '17']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "steps: 17" in done.stdout and "image_size: 320" in done.stdout
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
