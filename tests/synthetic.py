@@ -1,4 +1,4 @@
-"""Small made-up data for the training tests: bright ellipses on noise, in COCO form."""
+"""Small made-up data for the training tests: an ellipse; bright ellipses on noise, in COCO form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ultrasam.core.geometry import BoolArray
 from ultrasam.core.masks import encode_rle
+
+
+def ellipse(
+    size: int = 64, cx: float = 30.0, cy: float = 34.0, a: float = 20.0, b: float = 8.0, angle: float = 0.0
+) -> BoolArray:
+    """(size, size), half axes a and b, turned by `angle`."""
+    ys, xs = np.mgrid[:size, :size] + 0.5
+    u = (xs - cx) * np.cos(angle) + (ys - cy) * np.sin(angle)
+    v = -(xs - cx) * np.sin(angle) + (ys - cy) * np.cos(angle)
+    inside: BoolArray = (u / a) ** 2 + (v / b) ** 2 < 1
+    return inside
 
 
 def write_coco(folder: Path, cases: int = 6, per_case: int = 2, size: tuple[int, int] = (96, 72)) -> Path:

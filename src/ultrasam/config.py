@@ -43,6 +43,7 @@ class AugmentConfig:
         scale_min: smallest scale.
         scale_max: largest scale.
         shift: largest shift as a share of the image size.
+        zoom: probability of a view that zooms in on one of the objects.
         gamma: the exponent is exp(U(-gamma, gamma)).
         gain: the factor is U(1 - gain, 1 + gain).
         noise: largest standard deviation of added noise, in grey levels.
@@ -54,6 +55,7 @@ class AugmentConfig:
     scale_min: float = 0.75
     scale_max: float = 1.5
     shift: float = 0.08
+    zoom: float = 0.0
     gamma: float = 0.4
     gain: float = 0.2
     noise: float = 6.0
@@ -147,6 +149,7 @@ class ModelConfig:
         std: divisor after the mean.
         imagenet: file of converted EfficientNet-Lite ImageNet weights; empty starts at random.
         init: checkpoint or weights of an earlier run to start from; empty for none.
+        frozen_blocks: so many first blocks of the backbone, and its stem, keep their weights; 0 for none.
     """
 
     image_size: int = 320
@@ -155,6 +158,7 @@ class ModelConfig:
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
     imagenet: str = ""
     init: str = ""
+    frozen_blocks: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,14 +211,15 @@ class TrainConfig:
             "model.mean is finite and model.std more than 0",
             (all(map(math.isfinite, model.mean)) and all(0 < value < math.inf for value in model.std)),
         )
+        yield "model.frozen_blocks is at least 0", model.frozen_blocks >= 0
         frequencies = prompts.point, prompts.box, prompts.calliper
         yield (
             "prompts.point, box and calliper are 0 or more and not all 0",
             (_not_negative(*frequencies) and sum(frequencies) > 0),
         )
-        probabilities = prompts.central, prompts.box_feedback, augment.flip, augment.warp
+        probabilities = prompts.central, prompts.box_feedback, augment.flip, augment.warp, augment.zoom
         yield (
-            "prompts.central and box_feedback, augment.flip and warp are from 0 to 1",
+            "prompts.central and box_feedback, augment.flip, warp and zoom are from 0 to 1",
             (all(0 <= value <= 1 for value in probabilities)),
         )
         yield "prompts.jitter is at least 0 and less than 0.5", 0 <= prompts.jitter < 0.5

@@ -184,3 +184,26 @@ def test_imagenet_weights_must_fit():
         backbone.load_imagenet(broken)
     with pytest.raises(KeyError, match="surplus"):
         backbone.load_imagenet({**weights, "surplus": torch.zeros(1)})
+
+
+def test_frozen_blocks_keep_weights_and_statistics():
+    backbone = EfficientNetLite("lite0")
+    backbone.freeze(3)
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    backbone.train()
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=0.1)
+    sum(level.sum() for level in backbone(torch.rand(2, 3, 64, 64))).backward()
+    optimizer.step()
+    changed = {name for name, value in backbone.state_dict().items() if not torch.equal(value, before[name])}
+    assert not any(
+        name.startswith(("_conv_stem", "_bn0.", "_blocks.0.", "_blocks.1.", "_blocks.2.")) for name in changed
+    )
+    assert {"_blocks.3._bn1.running_mean", "_blocks.3._project_conv.weight"} <= changed
+    assert not backbone._bn0.training and backbone._blocks[3].training
+
+
+def test_nothing_is_frozen_unless_asked():
+    backbone = EfficientNetLite("lite0")
+    backbone.freeze(0)
+    backbone.train()
+    assert backbone._bn0.training and all(p.requires_grad for p in backbone.parameters())

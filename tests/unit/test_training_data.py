@@ -1,4 +1,4 @@
-"""Simulated prompts, augmentation, the cache, the split and the samples of a step."""
+"""Simulated prompts, the cache, the split and the samples of a step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 pytest.importorskip("torch")
 pytest.importorskip("tqdm")
 
-from tests.synthetic import write_coco  # noqa: E402
+from tests.synthetic import ellipse, write_coco  # noqa: E402
 
 from ultrasam.config import (  # noqa: E402
     AugmentConfig,
@@ -31,7 +31,6 @@ from ultrasam.core.geometry import Frame, as_rgb, letterbox, to_tensor  # noqa: 
 from ultrasam.core.masks import box_of, distance_to_border  # noqa: E402
 from ultrasam.evaluation.samples import Selection, select_samples  # noqa: E402
 from ultrasam.io.scan import read_scan  # noqa: E402
-from ultrasam.training.augment import apply_warp, random_intensity, random_warp  # noqa: E402
 from ultrasam.training.cache import open_cache  # noqa: E402
 from ultrasam.training.data import (  # noqa: E402
     StepSampler,
@@ -43,13 +42,6 @@ from ultrasam.training.data import (  # noqa: E402
 from ultrasam.training.prompts import KINDS, calliper_of, first_prompt, jitter_box, random_point  # noqa: E402
 
 NO_AUGMENT = AugmentConfig(flip=0, warp=0, gamma=0, gain=0, noise=0)
-
-
-def ellipse(size=64, cx=30.0, cy=34.0, a=20.0, b=8.0, angle=0.0):
-    ys, xs = np.mgrid[:size, :size] + 0.5
-    u = (xs - cx) * np.cos(angle) + (ys - cy) * np.sin(angle)
-    v = -(xs - cx) * np.sin(angle) + (ys - cy) * np.cos(angle)
-    return (u / a) ** 2 + (v / b) ** 2 < 1
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 1.0]))
@@ -111,62 +103,6 @@ def test_kinds_come_as_often_as_asked():
     kinds = [first_prompt(rng, ellipse(), config)[2] for _ in range(800)]
     shares = np.bincount(kinds, minlength=3) / 800
     np.testing.assert_allclose(shares, (0.5, 0.25, 0.25), atol=0.06)
-
-
-@given(st.integers(0, 10**6))
-def test_image_and_points_move_together(seed):
-    """The centroid of a warped mask is the warped centroid."""
-    config = AugmentConfig(warp=1.0, rotation=20, scale_min=0.8, scale_max=1.1, shift=0.02)
-    matrix = random_warp(np.random.default_rng(seed), config, 64, 48, 64)
-    mask = ellipse(64, 32, 24, 9, 6)[:48]
-    ys, xs = np.nonzero(mask)
-    warped = apply_warp(mask.astype(np.uint8) * 255, matrix, 64, 0).astype(float)
-    assert warped.sum() > 0
-    grid_y, grid_x = np.mgrid[:64, :64] + 0.5
-    centroid = np.array([(warped * grid_x).sum(), (warped * grid_y).sum()]) / warped.sum()
-    expected = matrix @ np.array([xs.mean() + 0.5, ys.mean() + 0.5, 1])
-    np.testing.assert_allclose(centroid, expected[:2], atol=0.25)
-    area = warped.sum() / 255
-    assert area == pytest.approx(
-        mask.sum() * np.linalg.det(matrix[:2, :2]) * np.sign(np.linalg.det(matrix)), rel=0.06
-    )
-
-
-def test_a_flip_alone_mirrors_every_pixel():
-    rng = np.random.default_rng(1)
-    image = rng.integers(0, 255, (48, 64), dtype=np.uint8)
-    matrix = random_warp(rng, replace(NO_AUGMENT, flip=1), 64, 48, 64)
-    warped = apply_warp(image, matrix, 64, 7)
-    np.testing.assert_array_equal(warped[:48], image[:, ::-1])
-    assert (warped[48:] == 7).all()
-
-
-def test_no_intensity_change_is_none():
-    image = np.linspace(0, 255, 48, dtype=np.float32).reshape(4, 4, 3)
-    before = image.copy()
-    random_intensity(np.random.default_rng(0), NO_AUGMENT, image)
-    np.testing.assert_allclose(image, before, atol=1e-3)
-
-
-@pytest.mark.parametrize("name", ["gamma", "gain", "noise"])
-def test_each_intensity_change_is_made_within_its_range(name):
-    amount = {"gamma": 0.4, "gain": 0.2, "noise": 6.0}[name]
-    image = np.full((32, 32, 3), 100, np.float32)
-    random_intensity(np.random.default_rng(2), replace(NO_AUGMENT, **{name: amount}), image)
-    assert abs(image - 100).max() > 1 and (image[..., 0] == image[..., 2]).all()
-    if name == "gamma":
-        low, high = (255 * (100 / 255) ** np.exp(sign * amount) for sign in (1, -1))
-        assert low <= image.min() and image.max() <= high and np.ptp(image) < 1e-3
-    elif name == "gain":
-        assert image.min() >= 80 and image.max() <= 120 and np.ptp(image) < 1e-3
-    else:
-        assert 0.5 < image[..., 0].std() < 7 and abs(image.mean() - 100) < 1
-
-
-def test_a_shift_is_a_share_of_the_input():
-    config = replace(NO_AUGMENT, warp=1, rotation=0, scale_min=1, scale_max=1, shift=0.1)
-    shifts = np.array([random_warp(np.random.default_rng(i), config, 64, 48, 64)[:2, 2] for i in range(50)])
-    assert 5 < abs(shifts).max() <= 6.4
 
 
 def test_calliper_ends_move_along_and_across_by_a_share_of_their_axis():
@@ -265,6 +201,17 @@ def test_the_split_keeps_cases_together(data):
     assert {image.case_id for image in train}.isdisjoint({image.case_id for image in validation})
     assert {image.dataset for image in train} == {image.dataset for image in validation} == {"a", "b"}
     assert len(train) + len(validation) == 24
+
+
+def test_a_zoomed_sample_shows_its_object_large(data):
+    """The objects of the made-up data are small: a zoomed view holds one at more than its usual size."""
+    zoomed = settings_of(data, augment=replace(NO_AUGMENT, zoom=1.0))
+    plain = settings_of(data, augment=NO_AUGMENT)
+    cache, train, _ = load_split(plain)
+    alone = next(image for image in train if len(image.mask_rows) == 1)
+    large = make_sample(np.random.default_rng(0), cache, alone, zoomed)
+    usual = make_sample(np.random.default_rng(0), cache, alone, plain)
+    assert large.targets.sum() > 1.5 * usual.targets.sum()
 
 
 def test_held_out_data_sets_are_in_neither_part(data):

@@ -129,6 +129,27 @@ class EfficientNetLite(nn.Module):
         self._blocks = nn.ModuleList(blocks)
         self.level_ends = tuple(level_ends)
         self.channels = tuple(channels)
+        self.frozen = 0
+
+    def freeze(self, blocks: int) -> None:
+        """Train neither the stem nor the first `blocks` blocks; their statistics stay too. 0 freezes
+        nothing.
+
+        They work on the largest maps: without them a step costs much less.
+        """
+        self.frozen = blocks
+        for module in self._fixed():
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> EfficientNetLite:
+        super().train(mode)
+        for module in self._fixed():
+            module.eval()
+        return self
+
+    def _fixed(self) -> list[nn.Module]:
+        return [self._conv_stem, self._bn0, *self._blocks[: self.frozen]] if self.frozen else []
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x = F.relu6(self._bn0(self._conv_stem(image)))

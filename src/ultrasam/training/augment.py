@@ -10,24 +10,46 @@ from PIL import Image
 
 from ultrasam.config import AugmentConfig
 from ultrasam.core.geometry import ByteArray
+from ultrasam.core.prompts import Box
 
 Matrix = NDArray[np.float64]
 
+# A zoomed view is so many times as wide as the longer side of the object's box, and enlarged at most so much.
+_CONTEXT_MIN, _CONTEXT_MAX = 1.3, 2.6
+_ZOOM_MAX = 2.5
+
 
 def random_warp(
-    rng: np.random.Generator, config: AugmentConfig, width: int, height: int, size: int
+    rng: np.random.Generator,
+    config: AugmentConfig,
+    width: int,
+    height: int,
+    size: int,
+    focus: Box | None = None,
 ) -> Matrix | None:
     """A 3x3 matrix from input to output pixels of a random flip, rotation, scale and shift, or None for no
     change.
 
-    The image occupies `width` x `height` of the `size` x `size` square; it turns about its own centre.
+    The image occupies `width` x `height` of the `size` x `size` square; it turns about its own centre. Some
+    views zoom in instead on the box `focus`, as a second pass over a crop sees it.
     """
     flip = rng.random() < config.flip
     warp = rng.random() < config.warp
-    if not flip and not warp:
+    # No draw without zoom: older recipes see the samples they always saw.
+    zoom = focus is not None and config.zoom > 0 and rng.random() < config.zoom
+    if not flip and not warp and not zoom:
         return None
     matrix = np.diag([-1.0, 1.0, 1.0]) if flip else np.eye(3)
-    target = np.array([width / 2, height / 2])
+    centre = np.array([width / 2, height / 2])
+    target = centre
+    if zoom and focus is not None:
+        x0, y0, x1, y1 = focus
+        context = rng.uniform(_CONTEXT_MIN, _CONTEXT_MAX)
+        # More would show the pixels of the cache, not the tissue.
+        matrix = matrix * min(max(size / (context * max(x1 - x0, y1 - y0, 1.0)), 1.0), _ZOOM_MAX)
+        matrix[2, 2] = 1.0
+        centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+        target = np.array([size / 2, size / 2])
     if warp:
         angle = math.radians(rng.uniform(-config.rotation, config.rotation))
         scale = math.exp(rng.uniform(math.log(config.scale_min), math.log(config.scale_max)))
@@ -35,7 +57,7 @@ def random_warp(
         matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ matrix
         target = target + rng.uniform(-config.shift, config.shift, 2) * size
     before = np.eye(3)
-    before[:2, 2] = -width / 2, -height / 2
+    before[:2, 2] = -centre
     after = np.eye(3)
     after[:2, 2] = target
     return after @ matrix @ before

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ultrasam.config import TrainConfig
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.geometry import FloatArray, to_tensor
+from ultrasam.core.masks import box_of
 from ultrasam.datasets.splits import held_out_groups
 from ultrasam.training.augment import apply_warp, random_intensity, random_warp
 from ultrasam.training.cache import CachedImage, TrainingCache, open_cache
@@ -134,7 +135,11 @@ def make_sample(
     width, height = frame.resized
     pixels = np.asarray(cache.images[image.row][:height, :width])
     masks = [np.asarray(cache.masks[row][:height, :width]) for row in image.mask_rows]
-    matrix = random_warp(rng, config.augment, width, height, size)
+    focus = None
+    if config.augment.zoom:
+        chosen = masks[int(rng.integers(len(masks)))] > 127
+        focus = box_of(chosen) if chosen.any() else None
+    matrix = random_warp(rng, config.augment, width, height, size, focus)
     if matrix is None:
         inside = pixels.astype(np.float32)
         random_intensity(rng, config.augment, inside)

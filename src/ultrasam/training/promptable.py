@@ -44,6 +44,7 @@ class PromptableModule(L.LightningModule):
         super().__init__()
         self.config = config
         self.model = build_model(config)
+        self.model.encoder.backbone.freeze(config.model.frozen_blocks)
         self.save_hyperparameters({"config": asdict(config)})
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
