@@ -98,3 +98,14 @@ def upsample_logits(logits: FloatArray, frame: Frame) -> FloatArray:
         image.resize((frame.width, frame.height), Image.Resampling.BILINEAR, box=(0, 0, right, bottom)),
         np.float32,
     )
+
+
+def to_grid(values: FloatArray, side: int, fill: float) -> FloatArray:
+    """Values (H, W) of an image -> (side, side) on its square input, averaged where that is coarser.
+
+    The way back of `upsample_logits`. The image becomes square with `fill` on the right and at the bottom.
+    """
+    height, width = values.shape
+    square = np.full((max(values.shape),) * 2, fill, np.float32)
+    square[:height, :width] = values
+    return np.array(Image.fromarray(square).resize((side, side), Image.Resampling.BILINEAR), np.float32)

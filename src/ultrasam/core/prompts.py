@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.geometry import BoolArray, FloatArray, Frame
+from ultrasam.core.geometry import BoolArray, FloatArray, Frame, to_grid
 
 PADDING = -1
 NEGATIVE = 0
@@ -209,10 +208,7 @@ def mask_to_logits(mask: BoolArray, side: int) -> FloatArray:
 
     The mask is padded to a square on the right and at the bottom and averaged down; half covered is 0.
     """
-    height, width = mask.shape
-    square = np.zeros((max(mask.shape),) * 2, np.float32)
-    square[:height, :width] = mask
-    coverage = np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BILINEAR), np.float32)
+    coverage = to_grid(mask.astype(np.float32), side, 0.0)
     logits: FloatArray = (2 * coverage - 1) * np.float32(PRIOR_LOGIT)
     return logits
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.geometry import BoolArray, FloatArray, Frame, upsample_logits
@@ -14,16 +16,68 @@ from ultrasam.core.masks import box_of
 from ultrasam.core.prompts import Box, IntArray, Prompts, stack_prompts
 from ultrasam.engines.base import Engine
 
+T = TypeVar("T", bound=np.generic)
+
 # Objects in one decoder call: bounds the memory of its intermediate maps.
 OBJECTS_AT_ONCE = 32
 
 
+@dataclass(frozen=True)
+class View:
+    """A part of the frame: `box` (x0, y0, x1, y1), half-open, whole pixels of the frame; `frame` says how the
+    part lies in the model's input.
+    """
+
+    box: tuple[int, int, int, int]
+    frame: Frame
+
+    def of(self, values: NDArray[T]) -> NDArray[T]:
+        """The part of an array (H, W, ...) of the frame; no copy."""
+        x0, y0, x1, y1 = self.box
+        return values[y0:y1, x0:x1]
+
+    def holds(self, prompts: Prompts) -> bool:
+        """Whether all prompts lie in the view."""
+        x0, y0, x1, y1 = self.box
+        inside = all(x0 <= x < x1 and y0 <= y < y1 for x, y in prompts.points)
+        if prompts.box is None:
+            return inside
+        left, top, right, bottom = prompts.box
+        return inside and x0 <= left and y0 <= top and right <= x1 and bottom <= y1
+
+    def prompts(self, prompts: Prompts) -> Prompts:
+        """The prompts in pixels of the view; clicks beside it say nothing about it and are left out."""
+        x0, y0, x1, y1 = self.box
+        kept = [
+            ((x - x0, y - y0), positive)
+            for (x, y), positive in zip(prompts.points, prompts.positive, strict=True)
+            if x0 <= x < x1 and y0 <= y < y1
+        ]
+        box = prompts.box
+        if box is not None:
+            left, top, right, bottom = box
+            box = left - x0, top - y0, right - x0, bottom - y0
+        return Prompts(tuple(point for point, _ in kept), tuple(positive for _, positive in kept), box)
+
+
+@dataclass(frozen=True, eq=False)
+class Detail:
+    """The answer to a second look: `logits` (4h, 4w) float32 on the square grid of `view`."""
+
+    view: View
+    logits: FloatArray
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What the model says about one object: `logits` (4h, 4w) float32 and `score`, its predicted IoU."""
+    """What the model says about one object: `logits` (4h, 4w) float32 and `score`, its predicted IoU.
+
+    After a second look `detail` holds its own answer, and `logits` the same mask on the grid of the frame.
+    """
 
     logits: FloatArray
     score: float
+    detail: Detail | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +86,16 @@ class Result:
 
     `mask` bool (H, W); `score` the predicted IoU in [0, 1], 0 without prompts, nan for a prior mask that no
     prompt has refined; `logits` float32 (4h, 4w) on the model's square grid
-    (`ultrasam.core.geometry.upsample_logits` brings them to the frame); `prompts` what was asked. The arrays
-    are read-only.
+    (`ultrasam.core.geometry.upsample_logits` brings them to the frame); `prompts` what was asked; `view` the
+    part of the frame that a second look enlarged, where there was one: `mask` is finer there than `logits`.
+    The arrays are read-only.
     """
 
     mask: BoolArray
     score: float
     logits: FloatArray
     prompts: Prompts
+    view: tuple[int, int, int, int] | None = None
 
     @property
     def area(self) -> int:
@@ -59,9 +115,15 @@ class Result:
 
 def result_of(answer: Answer, prompts: Prompts, frame: Frame) -> Result:
     """The answer on the grid of the original frame."""
-    mask = upsample_logits(answer.logits, frame) > 0
+    detail = answer.detail
+    if detail is None:
+        mask = upsample_logits(answer.logits, frame) > 0
+    else:
+        mask = np.zeros((frame.height, frame.width), np.bool_)
+        detail.view.of(mask)[:] = upsample_logits(detail.logits, detail.view.frame) > 0
     mask.flags.writeable = False
-    return Result(mask, answer.score, answer.logits, prompts)
+    view = None if detail is None else detail.view.box
+    return Result(mask, answer.score, answer.logits, prompts, view)
 
 
 def choose_masks(masks: FloatArray, iou: FloatArray, counts: IntArray) -> list[Answer]:

@@ -17,7 +17,8 @@ from ultrasam.engines.base import Engine
 from ultrasam.engines.cache import EmbeddingCache
 from ultrasam.engines.onnx import OnnxEngine
 from ultrasam.io.scan import FrameIndexError, Scan, read_scan
-from ultrasam.predict.decode import Result, decode_rounds, result_of
+from ultrasam.predict.decode import Result, result_of
+from ultrasam.predict.refine import DEFAULT_REFINE, EncodedFrame, checked_refine
 from ultrasam.predict.session import Session
 from ultrasam.zoo.card import Card
 from ultrasam.zoo.store import DEFAULT_MODEL, Weights, find, tell_licence
@@ -36,13 +37,18 @@ class Model:
     engine: Engine
     cache: EmbeddingCache = field(default_factory=EmbeddingCache, repr=False)
 
-    def session(self, source: Source, frame: int = 0) -> Session:
+    def session(self, source: Source, frame: int = 0, *, refine: str = DEFAULT_REFINE) -> Session:
         """Open one frame for prompting: a path, a `Scan`, or an array (H, W) or (H, W, 3) uint8.
 
-        The frame is encoded once, here. Raises UltrasamError if it cannot be read or does not exist.
+        The frame is encoded once, here. `refine` "zoom" looks at every object a second time, enlarged, "auto"
+        at small ones, "none" never; each part that is looked at is encoded once. Raises UltrasamError if the
+        frame cannot be read or does not exist.
         """
-        image = as_rgb(pixels_of(source, frame))
-        return Session(self.engine, *self.encode(image), image)
+        checked_refine(refine)
+        return Session(self._encoded(as_rgb(pixels_of(source, frame)), refine))
+
+    def _encoded(self, image: ByteArray, refine: str) -> EncodedFrame:
+        return EncodedFrame(self.engine, image, *self.encode(image), self.encode, refine)
 
     def encode(self, image: NDArray[Any]) -> tuple[FloatArray, Frame]:
         """Embedding (1, C, h, w) of an image (H, W) or (H, W, 3) uint8, and how it lies in the input."""
@@ -57,6 +63,7 @@ class Model:
         boxes: Sequence[PerObject | None] | None = None,
         points: Sequence[PerObject | None] | None = None,
         labels: Sequence[PerObject | None] | None = None,
+        refine: str = DEFAULT_REFINE,
     ) -> list[list[Result]]:
         """Segment N_i objects in each image i (of a clip: its first frame); returns one list of results per
         image.
@@ -64,11 +71,12 @@ class Model:
         `boxes[i]` (N_i, 4) x0, y0, x1, y1; `points[i]` holds for each object its clicks (K, 2), or is an
         array (N_i, 2) with one click per object; `labels[i]` holds for each object its (K,) 1 or 0, default
         all 1. Both boxes and points: the clicks refine the box. The answers are those of a `Session` given
-        the same prompts, box first; objects with equally many prompts are decoded together. Raises
-        UltrasamError on the first image or prompt that cannot be used.
+        the same prompts and `refine`, box first; objects with equally many prompts are decoded together.
+        Raises UltrasamError on the first image or prompt that cannot be used.
         """
         if isinstance(images, (str, os.PathLike, Scan)):
             raise UltrasamError("predict takes a list of images: write [image] for a single one")
+        checked_refine(refine)
         sources = list(images)
         for name, values in (("boxes", boxes), ("points", points), ("labels", labels)):
             if values is not None and len(values) != len(sources):
@@ -83,16 +91,18 @@ class Model:
                     None if points is None else points[i],
                     None if labels is None else labels[i],
                 ),
+                refine,
             )
             for i, source in enumerate(sources)
         ]
 
-    def _predict(self, source: Source, objects: list[Prompts]) -> list[Result]:
+    def _predict(self, source: Source, objects: list[Prompts], refine: str) -> list[Result]:
         image = as_rgb(pixels_of(source, 0))
         objects = [prompts.checked(image.shape[1], image.shape[0]) for prompts in objects]
-        embedding, frame = self.encode(image)
-        answers = decode_rounds(self.engine, embedding, frame, objects)
-        return [result_of(answer, prompts, frame) for answer, prompts in zip(answers, objects, strict=True)]
+        encoded = self._encoded(image, refine)
+        answers = encoded.ask_rounds(objects)
+        pairs = zip(answers, objects, strict=True)
+        return [result_of(answer, prompts, encoded.frame) for answer, prompts in pairs]
 
     def _encode(self, rgb: ByteArray) -> FloatArray:
         frame = Frame(rgb.shape[1], rgb.shape[0], self.card.image_size)

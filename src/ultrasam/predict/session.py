@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.geometry import ByteArray, FloatArray, Frame
+from ultrasam.core.geometry import FloatArray
 from ultrasam.core.prompts import (
     PRIOR_LOGIT,
     Point,
@@ -20,8 +20,8 @@ from ultrasam.core.prompts import (
     check_point,
     mask_to_logits,
 )
-from ultrasam.engines.base import Engine
-from ultrasam.predict.decode import Answer, Result, decode, result_of
+from ultrasam.predict.decode import Answer, Result, result_of
+from ultrasam.predict.refine import EncodedFrame
 
 FIRST_OBJECT = "object-1"
 
@@ -49,12 +49,11 @@ class Session:
     box without area, a value that is not finite) changes nothing.
     """
 
-    def __init__(self, engine: Engine, embedding: FloatArray, frame: Frame, image: ByteArray) -> None:
-        self.image = image
+    def __init__(self, encoded: EncodedFrame) -> None:
+        self.image = encoded.image
         """The frame, (H, W, 3) uint8."""
-        self._engine = engine
-        self._embedding = embedding
-        self._frame = frame
+        self._encoded = encoded
+        self._frame = encoded.frame
         self._name = FIRST_OBJECT
         self._histories: dict[str, _History] = {FIRST_OBJECT: _History()}
 
@@ -98,7 +97,7 @@ class Session:
         logits = self._prior_logits(prior)
         if not self._prompts.count:
             return self._keep(_Step(self._prompts, Answer(logits, float("nan"))))
-        return self._ask(self._prompts, logits)
+        return self._ask(self._prompts, Answer(logits, float("nan")))
 
     def object(self, name: str) -> Result:
         """Go to the object `name`, begun if it is new; returns its latest result."""
@@ -132,12 +131,11 @@ class Session:
         done = self._histories[self._name].done
         return done[-1].prompts if done else Prompts()
 
-    def _ask(self, prompts: Prompts, previous: FloatArray | None = None) -> Result:
+    def _ask(self, prompts: Prompts, before: Answer | None = None) -> Result:
         done = self._histories[self._name].done
-        if previous is None and done:
-            previous = done[-1].answer.logits
-        (answer,) = decode(self._engine, self._embedding, self._frame, [prompts], [previous])
-        return self._keep(_Step(prompts, answer))
+        if before is None and done:
+            before = done[-1].answer
+        return self._keep(_Step(prompts, self._encoded.ask(prompts, before)))
 
     def _keep(self, step: _Step) -> Result:
         history = self._histories[self._name]
@@ -153,7 +151,7 @@ class Session:
 
     @property
     def _side(self) -> int:
-        return 4 * int(self._embedding.shape[-1])
+        return 4 * int(self._encoded.embedding.shape[-1])
 
     def _prior_logits(self, prior: NDArray[Any]) -> FloatArray:
         prior = np.asarray(prior)

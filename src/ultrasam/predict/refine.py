@@ -1,0 +1,136 @@
+"""A second look at a small object: the part of the frame around it, enlarged, encoded and asked again.
+
+A model sees a frame at its own input size. Of an object that fills a tenth of the frame it sees little; cut
+out with some context, the same object fills half of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.geometry import BoolArray, ByteArray, FloatArray, Frame, to_grid, upsample_logits
+from ultrasam.core.masks import box_of
+from ultrasam.core.prompts import PRIOR_LOGIT, Box, Prompts
+from ultrasam.engines.base import Engine
+from ultrasam.predict.decode import Answer, Detail, View, decode, decode_rounds
+
+Encode = Callable[[ByteArray], tuple[FloatArray, Frame]]
+
+REFINE = ("none", "zoom", "auto")
+DEFAULT_REFINE = "none"
+# The side of the view in sides of what it must hold.
+_CONTEXT = 1.8
+# A view is enlarged at least so much, or it would show nothing new, and at most so much: beyond it there are
+# only interpolated pixels.
+_GAIN_MIN = 1.2
+_GAIN_MAX = 4.0
+# "auto" looks again where the enlargement is at least this.
+_GAIN_AUTO = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFrame:
+    """An encoded frame, and what is needed to encode parts of it.
+
+    `image` (H, W, 3) uint8; `encode` gives the embedding (1, C, h, w) of such an image; `refine` is one of
+    `REFINE`.
+    """
+
+    engine: Engine
+    image: ByteArray
+    embedding: FloatArray
+    frame: Frame
+    encode: Encode
+    refine: str = DEFAULT_REFINE
+
+    def ask_rounds(self, objects: Sequence[Prompts]) -> list[Answer]:
+        """Every object's prompts fed one after the other, as if given one by one to a `Session`."""
+        if self.refine == "none":
+            return decode_rounds(self.engine, self.embedding, self.frame, objects)
+        answers: list[Answer] = []
+        for prompts in objects:
+            answer: Answer | None = None
+            for step in prompts.prefixes():
+                answer = self.ask(step, answer)
+            assert answer is not None  # every object has at least one prompt
+            answers.append(answer)
+        return answers
+
+    def ask(self, prompts: Prompts, before: Answer | None) -> Answer:
+        """One round for one object: all its prompts and the answer to the round before.
+
+        While every prompt lies in the view of the round before, only that view is asked; else the whole
+        frame, and then the view of what was found.
+        """
+        if before is not None and before.detail is not None and self.refine != "none":
+            view = before.detail.view
+            if view.holds(prompts):
+                return self._look(prompts, before, view, before.detail.logits)
+        previous = None if before is None else before.logits
+        (answer,) = decode(self.engine, self.embedding, self.frame, [prompts], [previous])
+        view_of_it = self._view_of(prompts, answer)
+        if view_of_it is None:
+            return answer
+        full = upsample_logits(answer.logits, self.frame)
+        prior = to_grid(view_of_it.of(full), len(answer.logits), -PRIOR_LOGIT)
+        return self._look(prompts, answer, view_of_it, prior)
+
+    def _look(self, prompts: Prompts, answer: Answer, view: View, prior: FloatArray) -> Answer:
+        """The answer of the view, with its logits brought back to the grid of the frame as well."""
+        embedding, frame = self.encode(np.ascontiguousarray(view.of(self.image)))
+        (detail,) = decode(self.engine, embedding, frame, [view.prompts(prompts)], [prior])
+        full = np.full(self.image.shape[:2], -PRIOR_LOGIT, np.float32)
+        view.of(full)[:] = upsample_logits(detail.logits, frame)
+        logits = to_grid(full, len(answer.logits), -PRIOR_LOGIT)
+        logits.flags.writeable = False
+        return Answer(logits, detail.score, Detail(view, detail.logits))
+
+    def _view_of(self, prompts: Prompts, answer: Answer) -> View | None:
+        """Where to look again; None where it is not wanted, nothing was found or nothing would be gained."""
+        if self.refine == "none":
+            return None
+        mask = upsample_logits(answer.logits, self.frame) > 0
+        if not mask.any():
+            return None
+        view = view_around(region_of(mask, prompts), self.frame)
+        gain = max(self.frame.width, self.frame.height) / max(view.frame.width, view.frame.height)
+        return view if gain >= (_GAIN_AUTO if self.refine == "auto" else _GAIN_MIN) else None
+
+
+def checked_refine(refine: str) -> str:
+    """`refine` if it is one of `REFINE`, else UltrasamError."""
+    if refine not in REFINE:
+        raise UltrasamError(f"there is no refinement {refine!r:.40}: use one of {', '.join(REFINE)}")
+    return refine
+
+
+def region_of(mask: BoolArray, prompts: Prompts) -> Box:
+    """The box (x0, y0, x1, y1) of a mask (H, W) with a pixel, of the prompted box and the positive clicks."""
+    boxes = [box_of(mask)]
+    if prompts.box is not None:
+        boxes.append(prompts.box)
+    clicks = zip(prompts.points, prompts.positive, strict=True)
+    boxes += [(x, y, x, y) for (x, y), positive in clicks if positive]
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
+
+
+def view_around(region: Box, frame: Frame) -> View:
+    """A square of whole pixels around `region` with context, moved and, where it is too large, cut to lie
+    in the frame.
+    """
+    x0, y0, x1, y1 = region
+    side = max(_CONTEXT * max(x1 - x0, y1 - y0), max(frame.width, frame.height) / _GAIN_MAX)
+    left, right = _span((x0 + x1) / 2, side, frame.width)
+    top, bottom = _span((y0 + y1) / 2, side, frame.height)
+    return View((left, top, right, bottom), Frame(right - left, bottom - top, frame.size))
+
+
+def _span(centre: float, side: float, limit: int) -> tuple[int, int]:
+    length = min(max(1, round(side)), limit)
+    start = min(max(0, round(centre - length / 2)), limit - length)
+    return start, start + length
