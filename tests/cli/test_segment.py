@@ -56,7 +56,7 @@ def read_mask(path: Path) -> np.ndarray[Any, Any]:
 def test_a_click_writes_mask_overlay_and_coco(segment: Segment, image: Path, out: Path, capsys: Any) -> None:
     assert segment(image, "--point", "60,50") == 0
     assert sorted(path.name for path in out.iterdir()) == [
-        "scan 1.json",
+        "scan 1_coco.json",
         "scan 1_mask.png",
         "scan 1_overlay.png",
     ]
@@ -67,7 +67,7 @@ def test_a_click_writes_mask_overlay_and_coco(segment: Segment, image: Path, out
     assert overlay.shape == (120, 160, 3)
     assert (overlay[100:, 140:] == 127).all() and (overlay[35, 60] != 127).any()
 
-    document = json.loads((out / "scan 1.json").read_text())
+    document = json.loads((out / "scan 1_coco.json").read_text())
     assert document["images"] == [
         {"id": 1, "file_name": "scan 1.png", "width": 160, "height": 120, "frame": 0}
     ]
@@ -91,7 +91,7 @@ def test_coco_file_is_read_by_pycocotools(segment: Segment, image: Path, out: Pa
     from pycocotools.coco import COCO
 
     assert segment(image, "--box=10,10,60,60", "--box=80,20,150,100") == 0
-    coco = COCO(str(out / "scan 1.json"))
+    coco = COCO(str(out / "scan 1_coco.json"))
     union = np.logical_or.reduce([coco.annToMask(a) > 0 for a in coco.loadAnns(coco.getAnnIds())])
     assert (union == read_mask(out / "scan 1_mask.png")).all()
 
@@ -112,7 +112,7 @@ def test_several_boxes_are_several_objects(segment: Segment, image: Path, out: P
     assert (
         segment(image, "--box=10,10,40,40", "--box=100,60,150,100", "--calliper=60,80,80,80,70,70,70,90") == 0
     )
-    annotations = json.loads((out / "scan 1.json").read_text())["annotations"]
+    annotations = json.loads((out / "scan 1_coco.json").read_text())["annotations"]
     masks = [decode_segmentation(a["segmentation"], 120, 160) for a in annotations]
     for mask, (x, y) in zip(masks, ((25, 25), (125, 80), (70, 80)), strict=True):
         assert mask[y, x] and mask.sum() < 5000
@@ -128,7 +128,7 @@ def test_an_empty_mask_is_said(segment: Segment, image: Path, out: Path, capsys:
     assert segment(image, "--box=60,50,60.2,50.2", "--not=60,50") == 0
     assert not read_mask(out / "scan 1_mask.png").any()
     assert "mask of object 1 is empty" in capsys.readouterr().err
-    annotation = json.loads((out / "scan 1.json").read_text())["annotations"][0]
+    annotation = json.loads((out / "scan 1_coco.json").read_text())["annotations"][0]
     assert annotation["area"] == 0 and annotation["bbox"] == [0, 0, 0, 0]
 
 
@@ -141,7 +141,7 @@ def test_a_frame_of_a_clip(segment: Segment, tmp_path: Path, out: Path, capsys: 
     assert segment(tmp_path / "clip.tiff", "--point=20,15", "--frame", "-1") == 0
     assert "took frame" not in capsys.readouterr().err
     assert np.asarray(Image.open(out / "clip_frame2_overlay.png"))[0, 0, 0] == 200
-    assert json.loads((out / "clip_frame2.json").read_text())["images"][0]["frame"] == 2
+    assert json.loads((out / "clip_frame2_coco.json").read_text())["images"][0]["frame"] == 2
 
 
 def test_dicom_clip_of_the_pydicom_package(segment: Segment, out: Path, capsys: Any) -> None:
@@ -264,10 +264,10 @@ def test_out_is_required(image: Path, capsys: Any) -> None:
 
 
 def test_all_results_are_written_or_none(segment: Segment, image: Path, out: Path, capsys: Any) -> None:
-    (out / "scan 1.json").mkdir(parents=True)
+    (out / "scan 1_coco.json").mkdir(parents=True)
     assert segment(image, "--point=5,5") == 2
-    assert "scan 1.json is a folder" in capsys.readouterr().err
-    assert os.listdir(out) == ["scan 1.json"]
+    assert "scan 1_coco.json is a folder" in capsys.readouterr().err
+    assert os.listdir(out) == ["scan 1_coco.json"]
 
 
 def test_a_name_that_leaves_no_room_for_the_endings(

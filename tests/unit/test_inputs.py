@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.io.inputs import find_scans, names_in, result_names
+from ultrasam.io.inputs import find_scans, names_in, places_of
 
 
 def make(folder: Path, *names: str) -> None:
@@ -119,8 +119,9 @@ def test_a_dicom_series_comes_in_the_order_of_its_instances(tmp_path: Path) -> N
 
 def test_results_are_named_after_their_file_in_the_same_folders(tmp_path: Path) -> None:
     names = [tmp_path / name for name in ("x/a.png", "x/y/b.nii.gz", "x/c", "x/d.e.dcm")]
-    assert result_names(names) == ["a", "y/b", "c", "d.e"]
-    assert result_names(names[:1]) == ["a"]
+    assert [*map(str, places_of(names))] == ["a.png", "y/b.nii.gz", "c", "d.e.dcm"]
+    assert names_in(places_of(names)) == ["a", "y/b", "c", "d.e"]
+    assert names_in(places_of(names[:1])) == ["a"]
 
 
 def test_no_two_files_share_the_name_of_their_results() -> None:

@@ -1,11 +1,20 @@
-"""Segment objects in one image, or in one frame of a clip, from clicks, boxes or callipers.
+"""Segment objects in one scan, or in a whole folder, from clicks, boxes or callipers.
 
 Each --box and each --calliper is one object. Clicks (--point on the object, --not on what must be left out)
 refine the one box or calliper, or without any they make one object together, the --point clicks first; for
 clicks on several boxes run once per object. Coordinates are pixels from the top left corner of the image.
-Written to the output folder: STEM_mask.png (0 and 255; all objects in one), STEM_overlay.png and STEM.json
-(COCO: one annotation per object with mask, box, area, score and prompts). STEM is the file's name without its
-ending, with _frameN where --frame was given.
+
+One file: written to the output folder are STEM_mask.png (0 and 255; all objects in one; see --masks),
+STEM_overlay.png and STEM_coco.json (COCO: one annotation per object with mask, box, area, score and prompts).
+STEM is the file's name without its ending, with _frameN where --frame was given.
+
+Several files, a folder with all below it, a pattern, or --frames: the same prompts are given to every frame.
+A COCO file (FILE.json): the boxes or points of its objects are the prompts, see --prompts. The pictures are
+named as above, in the same folders as the scans. predictions.json (COCO) holds all objects, report.json
+versions, model, hashes, times and what failed. A run that was stopped goes on where it was: what is finished
+with the same prompts, settings, model, version and file is kept. Files named like results are not read, and a
+file that is not from an earlier run is not replaced.
+Exit codes: 0 all done, 1 some failed, 2 nothing done.
 """
 
 from __future__ import annotations
@@ -13,22 +22,23 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
-    from ultrasam.core.geometry import ByteArray
+    from ultrasam.core.prompts import Point
     from ultrasam.predict.decode import Result
-    from ultrasam.predict.session import Session
+    from ultrasam.predict.frames import Ask, Settings
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", help="an image (PNG, JPEG, TIFF, ...) or DICOM file")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="image or DICOM files, folders, patterns, or one COCO file"
+    )
     parser.add_argument(
         "--point", action="append", metavar="X,Y", help="a click on the object; may be repeated"
     )
@@ -43,70 +53,164 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="two diameters of an object: both ends of the long, then of the short axis",
     )
     parser.add_argument(
+        "--prompts",
+        choices=("box", "point", "both"),
+        default="box",
+        help="what to take of a COCO file: box is `bbox`; point is `point`, the points of our own `prompts`, "
+        "labelled `keypoints`, or else a click inside the mask, the first that an object has",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="folder of a COCO file's images (default: `images` beside the file, or its folder)",
+    )
+    parser.add_argument(
         "--frame", type=int, metavar="N", help="frame of a clip, from 0; negative from its end"
     )
+    parser.add_argument(
+        "--frames",
+        metavar="all|A:B",
+        help="all frames of each clip, or from A to before B (as in Python, also A:B:STEP): the same prompts "
+        "on each, nothing is tracked",
+    )
     parser.add_argument("--out", metavar="DIR", help="folder for the results, made if missing (required)")
+    parser.add_argument(
+        "--masks",
+        choices=("union", "labels", "objects", "none"),
+        default="union",
+        help="PNGs of the masks: all in STEM_mask.png; numbered from 1 in STEM_labels.png, a later object "
+        "over an earlier; each in its own STEM_mask1.png, ...; none",
+    )
+    parser.add_argument("--no-overlay", action="store_true", help="write no STEM_overlay.png")
+    parser.add_argument(
+        "--coco",
+        choices=("rle", "polygons"),
+        default="rle",
+        help="masks in COCO as run lengths, or as polygons along the pixels' edges (a hole is cut open)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="do again what is finished, replace what is there"
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="frames at the same time (default: 1)")
     parser.add_argument(
         "--model", default="ultrasam-lite", help="name or folder of a model; see `ultrasam info`"
     )
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads (default: physical cores, at most 8)"
+        *("--threads",),
+        type=int,
+        metavar="N",
+        help="threads of each job (default: physical cores, shared by the jobs, at most 8)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
 def run(args: Namespace) -> int:
-    from ultrasam.core.files import atomic_write_all, check_output, ensure_writable_dir, shown
+    from ultrasam.cli import segment_folder
+
+    if not args.out:
+        raise UltrasamError("no folder for the results: add --out DIR")
+    is_coco = [name.lower().endswith(".json") for name in args.inputs]
+    if any(is_coco):
+        if len(args.inputs) > 1:
+            raise UltrasamError("a COCO file is the only input: name its images' folder with --images DIR")
+        if args.point or args.negative or args.box or args.calliper:
+            raise UltrasamError("a COCO file brings its own prompts: leave out --point, --box and the like")
+        if args.frame is not None or args.frames is not None:
+            raise UltrasamError("the key `frame` of an image in the COCO file says which: leave out --frame")
+        return segment_folder.run_coco(args)
+    if args.images is not None:
+        raise UltrasamError("--images DIR goes with a COCO file: name the folder itself as the input")
+    asks = _asks_of(args)
+    if len(args.inputs) == 1 and args.frames is None and _is_one_file(args.inputs[0]):
+        return _run_one(args, asks)
+    return segment_folder.run_scans(args, asks)
+
+
+def settings_of(args: Namespace) -> Settings:
+    from ultrasam.predict.frames import Settings
+
+    return Settings(masks=args.masks, overlay=not args.no_overlay, segmentation=args.coco)
+
+
+def remark(text: str) -> None:
+    print(f"ultrasam: {text}", file=sys.stderr)
+
+
+def _is_one_file(name: str) -> bool:
+    """Also for a name that leads to nothing: its message is that of a file."""
+    import glob
+    import os
+
+    return not os.path.isdir(name) and (os.path.lexists(name) or not glob.has_magic(name))
+
+
+def _run_one(args: Namespace, asks: list[Ask]) -> int:
+    from ultrasam.core.files import atomic_write_all, check_output, ensure_writable_dir, sha256_of, shown
     from ultrasam.core.geometry import as_rgb
     from ultrasam.engines.threads import checked_threads
+    from ultrasam.io.inputs import stem_of
     from ultrasam.io.scan import read_scan
+    from ultrasam.predict.frames import (
+        annotation_of,
+        coco_document,
+        model_entry,
+        picture_endings,
+        pictures,
+        segment_frame,
+        summary_of,
+    )
     from ultrasam.predict.model import prepare
     from ultrasam.zoo.store import find
 
     # Whatever can be refused is looked at before anything is written, the cheap before the slow.
     start = time.perf_counter()
-    asked = _Asked.parse(args)
-    if not args.out:
-        raise UltrasamError("no folder for the results: add --out DIR")
-    threads = checked_threads(args.threads)
-    scan = read_scan(args.file)
+    settings, threads = settings_of(args), checked_threads(args.threads)
+    (file,) = args.inputs
+    scan = read_scan(file)
     image = as_rgb(scan.frames[args.frame or 0])
-    asked.check(image.shape[1], image.shape[0])
+    height, width = image.shape[:2]
+    for ask in asks:
+        ask.check(width, height)
     weights = find(args.model)
     folder = ensure_writable_dir(args.out)
     number = (args.frame or 0) % len(scan.frames)
-    stem = Path(args.file).stem + ("" if args.frame is None else f"_frame{number}")
-    endings = {"mask": "_mask.png", "overlay": "_overlay.png", "coco": ".json"}
-    paths = {name: folder / f"{stem}{ending}" for name, ending in endings.items()}
+    stem = stem_of(Path(file).name) + ("" if args.frame is None else f"_frame{number}")
+    endings = [*picture_endings(settings, len(asks)), "_coco.json"]
+    paths = {ending: folder / f"{stem}{ending}" for ending in endings}
     for path in paths.values():
         check_output(path)
     if args.frame is None and len(scan.frames) > 1:
-        _remark(f"{shown(args.file)} has {len(scan.frames)} frames: took frame 0, choose with --frame N")
+        remark(f"{shown(file)} has {len(scan.frames)} frames: took frame 0, choose with --frame N")
 
     model = prepare(weights, threads=threads)
-    session = model.session(image)
-    asked.put_to(session)
-    results = list(session.results.values())
+    results = segment_frame(model, image, asks)
     for place, result in enumerate(results, start=1):
         if result.empty:
-            _remark(f"the mask of object {place} is empty: move or add a prompt")
+            remark(f"the mask of object {place} is empty: move or add a prompt")
 
-    document = coco_document(results, Path(args.file).name, number, image)
-    document["info"]["model"] = {"id": model.card.id, "sha256": dict(model.card.sha256)}
-    mask, overlay = _pictures(image, results)
-    coco = json.dumps(document, indent=1, allow_nan=False).encode()
-    atomic_write_all({paths["mask"]: mask, paths["overlay"]: overlay, paths["coco"]: coco})
+    entry = {"id": 1, "file_name": Path(file).name, "width": width, "height": height, "frame": number}
+    annotations = [
+        {"id": place, "image_id": 1, "category_id": 1, **annotation_of(result, settings)}
+        for place, result in enumerate(results, start=1)
+    ]
+    document = coco_document(model_entry(model), [entry], annotations)
+    contents = pictures(image, results, settings)
+    contents["_coco.json"] = json.dumps(document, indent=1, allow_nan=False).encode()
+    atomic_write_all({paths[ending]: content for ending, content in contents.items()})
     seconds = time.perf_counter() - start
 
     if args.json:
         report = {
-            "file": args.file,
+            "file": file,
+            "sha256": sha256_of(file),
             "frame": number,
-            "width": image.shape[1],
-            "height": image.shape[0],
+            "width": width,
+            "height": height,
             "model": model.card.id,
-            "objects": [_summary(result) for result in results],
-            "written": {name: str(path) for name, path in paths.items()},
+            "model_sha256": dict(model.card.sha256),
+            "versions": versions(),
+            "objects": [summary_of(result) for result in results],
+            "written": {ending[1:].split(".")[0]: str(path) for ending, path in paths.items()},
             "seconds": round(seconds, 3),
         }
         print(json.dumps(report))
@@ -118,87 +222,47 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def coco_document(results: list[Result], file_name: str, frame: int, image: ByteArray) -> dict[str, Any]:
-    """COCO with one annotation per result: `bbox` is x, y, width, height; `score` and `prompts` are ours."""
-    from ultrasam import __version__
-    from ultrasam.core.masks import encode_rle
+def versions() -> dict[str, str]:
+    """Of what a result depends on."""
+    import platform
 
-    annotations = []
-    for number, result in enumerate(results, start=1):
-        x0, y0, x1, y1 = result.box or (0.0, 0.0, 0.0, 0.0)
-        annotations.append(
-            {
-                "id": number,
-                "image_id": 1,
-                "category_id": 1,
-                "segmentation": encode_rle(result.mask),
-                "area": result.area,
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "iscrowd": 0,
-                "score": round(result.score, 4),
-                "prompts": _prompts(result),
-            }
-        )
-    height, width = image.shape[:2]
+    import onnxruntime
+
+    from ultrasam import __version__
+
     return {
-        "info": {"description": "Segmented from prompts, not reviewed", "version": f"ultrasam {__version__}"},
-        "images": [{"id": 1, "file_name": file_name, "width": width, "height": height, "frame": frame}],
-        "categories": [{"id": 1, "name": "object"}],
-        "annotations": annotations,
+        "ultrasam": __version__,
+        "onnxruntime": onnxruntime.__version__,
+        "python": platform.python_version(),
     }
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """The numbers of all prompts on the command line."""
+def _asks_of(args: Namespace) -> list[Ask]:
+    """One for each object. Raises UltrasamError for what is no number and for prompts that do not go together
+    (see above).
+    """
+    from ultrasam.core.prompts import Prompts
+    from ultrasam.predict.frames import Ask
 
-    boxes: list[tuple[float, ...]]
-    callipers: list[tuple[float, ...]]
-    positive: list[tuple[float, ...]]
-    negative: list[tuple[float, ...]]
-
-    @staticmethod
-    def parse(args: Namespace) -> _Asked:
-        """Raises UltrasamError for what is no number and for prompts that do not go together (see above)."""
-        boxes = [_numbers("--box", text, 4) for text in args.box or []]
-        callipers = [_numbers("--calliper", text, 8) for text in args.calliper or []]
-        positive = [_numbers("--point", text, 2) for text in args.point or []]
-        negative = [_numbers("--not", text, 2) for text in args.negative or []]
-        outlines = len(boxes) + len(callipers)
-        if not outlines + len(positive):
-            missing = "--not alone does not say what to segment" if negative else "nothing to segment"
-            raise UltrasamError(f"{missing}: add --point x,y or --box x0,y0,x1,y1 (in pixels)")
-        if outlines > 1 and positive + negative:
-            raise UltrasamError(
-                "clicks with several boxes do not say which object they mean: run once per object"
-            )
-        return _Asked(boxes, callipers, positive, negative)
-
-    def check(self, width: int, height: int) -> None:
-        """Raises UltrasamError for the first prompt that does not fit the image: before a model is loaded."""
-        from ultrasam.core.prompts import calliper_prompts, check_box, check_point
-
-        for x0, y0, x1, y1 in self.boxes:
-            check_box((x0, y0, x1, y1), width, height)
-        for ends in self.callipers:
-            calliper_prompts(_pairs(ends), width, height)
-        for x, y in self.positive + self.negative:
-            check_point(x, y, width, height)
-
-    def put_to(self, session: Session) -> None:
-        for number, (x0, y0, x1, y1) in enumerate(self.boxes, start=1):
-            session.object(f"object-{number}")
-            session.box(x0, y0, x1, y1)
-        for number, ends in enumerate(self.callipers, start=len(self.boxes) + 1):
-            session.object(f"object-{number}")
-            session.calliper(*_pairs(ends))
-        for x, y in self.positive:
-            session.click(x, y)
-        for x, y in self.negative:
-            session.click(x, y, positive=False)
+    boxes = [_numbers("--box", text, 4) for text in args.box or []]
+    callipers = [_pairs(_numbers("--calliper", text, 8)) for text in args.calliper or []]
+    positive = _pairs(sum((_numbers("--point", text, 2) for text in args.point or []), ()))
+    negative = _pairs(sum((_numbers("--not", text, 2) for text in args.negative or []), ()))
+    if not (boxes or callipers or positive):
+        missing = "--not alone does not say what to segment" if negative else "nothing to segment"
+        raise UltrasamError(f"{missing}: add --point x,y or --box x0,y0,x1,y1 (in pixels)")
+    if len(boxes) + len(callipers) > 1 and (positive or negative):
+        raise UltrasamError(
+            "clicks with several boxes do not say which object they mean: run once per object"
+        )
+    points = tuple(positive + negative)
+    labels = (True,) * len(positive) + (False,) * len(negative)
+    asks = [Ask(Prompts(points, labels, (x0, y0, x1, y1))) for x0, y0, x1, y1 in boxes]
+    asks += [Ask(Prompts(points, labels), (p0, p1, p2, p3)) for p0, p1, p2, p3 in callipers]
+    return asks or [Ask(Prompts(points, labels))]
 
 
-def _pairs(numbers: tuple[float, ...]) -> list[tuple[float, float]]:
+def _pairs(numbers: tuple[float, ...]) -> list[Point]:
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
@@ -216,51 +280,7 @@ def _numbers(option: str, text: str, count: int) -> tuple[float, ...]:
     return values
 
 
-def _prompts(result: Result) -> dict[str, Any]:
-    prompts = result.prompts
-    return {
-        "box": None if prompts.box is None else list(prompts.box),
-        "points": [list(point) for point in prompts.points],
-        "labels": [int(positive) for positive in prompts.positive],
-    }
-
-
-def _summary(result: Result) -> dict[str, Any]:
-    return {
-        "area_px": result.area,
-        "area_share": round(result.area / result.mask.size, 6),
-        "score": round(result.score, 4),
-        "box": result.box,
-        "prompts": _prompts(result),
-    }
-
-
 def _line(result: Result) -> str:
     share = 100 * result.area / result.mask.size
     box = "none" if result.box is None else ",".join(f"{value:g}" for value in result.box)
     return f"{result.area} px ({share:.1f} % of the image), predicted IoU {result.score:.2f}, box {box}"
-
-
-def _pictures(image: ByteArray, results: list[Result]) -> tuple[bytes, bytes]:
-    """The mask of all objects together, and the overlay, as PNG files."""
-    import numpy as np
-
-    from ultrasam.core.overlay import draw_overlay
-
-    masks = [result.mask for result in results]
-    union = np.logical_or.reduce(masks).astype(np.uint8) * 255
-    return _png(union), _png(draw_overlay(image, masks, [result.prompts for result in results]))
-
-
-def _png(pixels: ByteArray) -> bytes:
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _remark(text: str) -> None:
-    print(f"ultrasam: {text}", file=sys.stderr)

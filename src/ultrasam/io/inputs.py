@@ -162,24 +162,24 @@ def _place_in_series(path: Path) -> tuple[int, int, int]:
         return 0, 0, 0
 
 
-def result_names(paths: Sequence[Path]) -> list[str]:
-    """For each file what its results are called without their endings, relative to the folder of the results.
-
-    The folders below the common parent of all files are kept. A file is called by its name without suffix,
-    or with it where two of a folder would be called the same (a.png and a.dcm; upper and lower case do not
-    count, nor does _frameN at the end, which is how frames are told apart).
-    """
+def places_of(paths: Sequence[Path]) -> list[PurePosixPath]:
+    """The path of each file below the common parent of all."""
     absolute = [Path(os.path.abspath(path)) for path in paths]
     try:
         common = Path(os.path.commonpath([path.parent for path in absolute])) if absolute else Path()
         places = [path.relative_to(common) for path in absolute]
     except ValueError:  # on different drives
         places = [Path(*path.parts[1:]) for path in absolute]
-    return names_in([PurePosixPath(place.as_posix()) for place in places])
+    return [PurePosixPath(place.as_posix()) for place in places]
 
 
 def names_in(places: Sequence[PurePosixPath]) -> list[str]:
-    """`result_names` of files whose places below their common folder are known."""
+    """For the place of each file what its results are called, in the same folders and without their endings.
+
+    A file is called by its name without suffix, or with it where two of a folder would be called the same
+    (a.png and a.dcm; upper and lower case do not count, nor does _frameN at the end, which is how the results
+    of frames are told apart).
+    """
     short = [str(place.with_name(stem_of(place.name))) for place in places]
     counts = Counter(map(_without_frame, short))
     return numbered(

@@ -1,0 +1,160 @@
+"""One frame: what is asked about its objects, the answers, and what is written of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from ultrasam.core.geometry import ByteArray
+from ultrasam.core.masks import encode_rle
+from ultrasam.core.overlay import draw_overlay
+from ultrasam.core.polygons import mask_to_polygons
+from ultrasam.core.prompts import Point, Prompts, calliper_prompts
+from ultrasam.predict.decode import Result
+from ultrasam.predict.model import Model
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked about one object: its prompts, which refine its calliper if it has one.
+
+    `calliper` holds the ends (x, y) of the long and of the short axis. All in pixels of the frame.
+    """
+
+    prompts: Prompts = Prompts()
+    calliper: tuple[Point, Point, Point, Point] | None = None
+
+    def check(self, width: int, height: int) -> None:
+        """Raises UltrasamError for the first prompt that does not fit a frame of this size."""
+        if self.calliper is not None:
+            calliper_prompts(self.calliper, width, height)
+        self.prompts.checked(width, height)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How frames are segmented and what is written of each.
+
+    `masks`: "union" one PNG with 0 and 255, all objects together; "labels" one PNG with 0 and the numbers of
+    the objects from 1, a later one over an earlier; "objects" one PNG with 0 and 255 for each; "none".
+    `overlay`: whether a picture of the frame with masks and prompts is written. `segmentation`: how a mask is
+    written in COCO, exact both ways.
+    """
+
+    masks: Literal["union", "labels", "objects", "none"] = "union"
+    overlay: bool = True
+    segmentation: Literal["rle", "polygons"] = "rle"
+
+
+def segment_frame(model: Model, image: ByteArray, asks: Sequence[Ask]) -> list[Result]:
+    """One result per object of an image (H, W, 3) uint8; each prompt is one step, as in a `Session`."""
+    session = model.session(image)
+    for number, ask in enumerate(asks, start=1):
+        session.object(f"object-{number}")
+        if ask.calliper is not None:
+            session.calliper(*ask.calliper)
+        if ask.prompts.box is not None:
+            session.box(*ask.prompts.box)
+        for (x, y), positive in zip(ask.prompts.points, ask.prompts.positive, strict=True):
+            session.click(x, y, positive)
+    return list(session.results.values())
+
+
+def picture_endings(settings: Settings, count: int) -> list[str]:
+    """How the names of the pictures of a frame with `count` objects end."""
+    masks = {
+        "union": ["_mask.png"],
+        "labels": ["_labels.png"],
+        "objects": [f"_mask{number}.png" for number in range(1, count + 1)],
+        "none": [],
+    }
+    return masks[settings.masks] + (["_overlay.png"] if settings.overlay else [])
+
+
+def pictures(image: ByteArray, results: Sequence[Result], settings: Settings) -> dict[str, bytes]:
+    """The PNG files of a frame (H, W, 3) uint8 by `picture_endings`."""
+    masks = [result.mask for result in results]
+    drawn: list[np.ndarray[Any, Any]] = []
+    if settings.masks == "union":
+        drawn = [np.logical_or.reduce(masks).astype(np.uint8) * 255]
+    elif settings.masks == "labels":
+        labels = np.zeros(image.shape[:2], np.uint8 if len(masks) < 256 else np.uint16)
+        for number, mask in enumerate(masks, start=1):
+            labels[mask] = number
+        drawn = [labels]
+    elif settings.masks == "objects":
+        drawn = [mask.astype(np.uint8) * 255 for mask in masks]
+    if settings.overlay:
+        drawn.append(draw_overlay(image, masks, [result.prompts for result in results]))
+    endings = picture_endings(settings, len(masks))
+    return {ending: _png(pixels) for ending, pixels in zip(endings, drawn, strict=True)}
+
+
+def annotation_of(result: Result, settings: Settings) -> dict[str, Any]:
+    """An object as in COCO, without its ids: `bbox` x, y, width, height; `score` and `prompts` are ours."""
+    x0, y0, x1, y1 = result.box or (0.0, 0.0, 0.0, 0.0)
+    as_polygons = settings.segmentation == "polygons"
+    return {
+        "segmentation": mask_to_polygons(result.mask) if as_polygons else encode_rle(result.mask),
+        "area": result.area,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "iscrowd": 0,
+        "score": round(result.score, 4),
+        "prompts": _prompts(result.prompts),
+    }
+
+
+def summary_of(result: Result) -> dict[str, Any]:
+    """What a report says about an object: the one place for what is measured on a mask."""
+    return {
+        "area_px": result.area,
+        "area_share": round(result.area / result.mask.size, 6),
+        "score": round(result.score, 4),
+        "box": result.box,
+        "prompts": _prompts(result.prompts),
+    }
+
+
+def coco_document(
+    model: Mapping[str, Any],
+    images: Sequence[Mapping[str, Any]],
+    annotations: Sequence[Mapping[str, Any]],
+    categories: Sequence[Mapping[str, Any]] = ({"id": 1, "name": "object"},),
+) -> dict[str, Any]:
+    """A COCO file of predictions by the `model` (`model_entry`)."""
+    from ultrasam import __version__
+
+    return {
+        "info": {
+            "description": "Segmented from prompts, not reviewed",
+            "version": f"ultrasam {__version__}",
+            "model": model,
+        },
+        "images": list(images),
+        "categories": list(categories),
+        "annotations": list(annotations),
+    }
+
+
+def model_entry(model: Model) -> dict[str, Any]:
+    """Which model it was: its id and the SHA-256 of its files."""
+    return {"id": model.card.id, "sha256": dict(model.card.sha256)}
+
+
+def _prompts(prompts: Prompts) -> dict[str, Any]:
+    return {
+        "box": None if prompts.box is None else list(prompts.box),
+        "points": [list(point) for point in prompts.points],
+        "labels": [int(positive) for positive in prompts.positive],
+    }
+
+
+def _png(pixels: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
