@@ -371,3 +371,34 @@ def test_progress_is_for_a_terminal(
     assert segment(scans, BOX) == 0
     error = capsys.readouterr().err
     assert "4 of 4 frames" in error and error.endswith("\r\x1b[K")
+
+
+def test_a_folder_that_cannot_be_looked_into(
+    segment: Segment, scans: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    listdir = os.listdir
+
+    def closed(folder: Any) -> list[str]:
+        if Path(folder).name == "deep er" and "scans" in str(folder):
+            raise PermissionError(13, "Permission denied")
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", closed)
+    assert segment(scans, BOX) == 1
+    assert "deep er cannot be looked into (Permission denied)" in capsys.readouterr().err
+    report = report_of(out)
+    assert report["totals"]["unreadable_folders"] == 1 and report["totals"]["done"] == 3
+    assert "Permission denied" in report["problems"][0]["error"]
+
+
+def test_a_remark_on_a_clip_is_made_once(out: Path, tiny_folder: Path) -> None:
+    from pydicom.data import get_testdata_file
+
+    path = get_testdata_file("examples_ybr_color.dcm", download=False)
+    if path is None:
+        pytest.skip("this pydicom does not carry examples_ybr_color.dcm")
+    words = ["segment", str(path), "--box=150,100,200,160", "--frames=:3", f"--out={out}"]
+    command = [sys.executable, "-m", "ultrasam", *words, f"--model={tiny_folder}", "--threads=1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and report_of(out)["totals"]["done"] == 3
+    assert done.stderr.count("regions reach beyond") == 1

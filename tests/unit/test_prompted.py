@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from ultrasam.core.errors import UltrasamError
@@ -17,6 +19,7 @@ from ultrasam.io.prompted import prompts_of_annotation, read_prompt_file
 
 MASK = np.zeros((30, 40), bool)
 MASK[10:21, 5:16] = True  # its middle pixel is (10, 15)
+WORDS = ["point", "prompts", "keypoints", "segmentation", "points", "labels", "box", "size", "counts"]
 
 
 def annotation(**fields: Any) -> dict[str, Any]:
@@ -120,3 +123,22 @@ def test_a_file_without_objects_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, [{"id": 1, "file_name": "a.png"}], [])
     with pytest.raises(UltrasamError, match="has no object"):
         read_prompt_file(path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=7) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(
+    fields=st.dictionaries(st.sampled_from(WORDS[:4]), JSON), kind=st.sampled_from(["box", "point", "both"])
+)
+def test_whatever_an_object_holds_gives_prompts_or_one_line(fields: dict[str, Any], kind: Any) -> None:
+    try:
+        prompts = prompts_of_annotation(annotation(**fields), kind, 40, 30)
+    except UltrasamError as error:
+        assert "\n" not in str(error)
+    else:
+        assert prompts == prompts.checked(40, 30) and prompts.count

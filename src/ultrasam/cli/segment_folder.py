@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -138,7 +139,9 @@ def _items_of(
     if which is None:
         return [replace(item, image={"file_name": place, "frame": 0})]
     try:
-        frames = range(len(read_scan(path).frames))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is opened again for each frame, with its remarks
+            frames = range(len(read_scan(path).frames))
         numbers = frames[which] if isinstance(which, slice) else [frames[which]]
         if not numbers:
             raise IndexError
