@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ultrasam.core.errors import UltrasamError as UltrasamError
     from ultrasam.io.scan import Scan as Scan
     from ultrasam.io.scan import read_scan as read_scan
+    from ultrasam.measure.measurements import Measurements as Measurements
+    from ultrasam.measure.measurements import measure_mask as measure_mask
     from ultrasam.predict.decode import Result as Result
     from ultrasam.predict.model import Model as Model
     from ultrasam.predict.model import load as load
@@ -26,16 +28,29 @@ if TYPE_CHECKING:
 
 # public name -> module that defines it
 _EXPORTS = {
+    "Measurements": "ultrasam.measure.measurements",
     "Model": "ultrasam.predict.model",
     "Result": "ultrasam.predict.decode",
     "Scan": "ultrasam.io.scan",
     "Session": "ultrasam.predict.session",
     "UltrasamError": "ultrasam.core.errors",
     "load": "ultrasam.predict.model",
+    "measure_mask": "ultrasam.measure.measurements",
     "read_scan": "ultrasam.io.scan",
 }
 
-__all__ = ["Model", "Result", "Scan", "Session", "UltrasamError", "__version__", "load", "read_scan"]
+__all__ = [
+    "Measurements",
+    "Model",
+    "Result",
+    "Scan",
+    "Session",
+    "UltrasamError",
+    "__version__",
+    "load",
+    "measure_mask",
+    "read_scan",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,7 @@ ARROWS = {
     "recipes": {"core"},
     "zoo": {"core"},
     "io": {"core"},
+    "measure": {"core"},
     "engines": {"core", "zoo", "io"},
     "predict": {"core", "zoo", "io", "engines"},
     "evaluation": {"core", "config", "zoo", "io", "engines", "predict", "datasets"},
@@ -40,8 +41,8 @@ ARROWS = {
     "training": {"core", "config", "zoo", "io", "datasets", "models", "evaluation"},
     "export": {"core", "config", "zoo", "models", "training"},
     "cli": {"core", "config", "recipes", "zoo", "io", "engines", "predict", "evaluation", "datasets"}
-    | {"training", "export"},
-    "__init__": {"core", "io", "predict"},
+    | {"measure", "training", "export"},
+    "__init__": {"core", "io", "measure", "predict"},
     "__main__": {"cli"},
 }
 TORCH_ROOMS = {"models", "training", "export"}

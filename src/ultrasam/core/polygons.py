@@ -21,8 +21,8 @@ def mask_to_polygons(mask: BoolArray) -> list[list[float]]:
     pieces = [(0, mask)]
     while pieces:
         left, piece = pieces.pop()
-        loops = _loops(piece)
-        hole = next((loop for loop in loops if _signed_area(loop) < 0), None)
+        loops = outlines(piece)
+        hole = next((loop for loop in loops if signed_area(loop) < 0), None)
         if hole is None:
             polygons += [[float(value) for value in (loop + (left, 0)).ravel()] for loop in loops]
             continue
@@ -32,7 +32,7 @@ def mask_to_polygons(mask: BoolArray) -> list[list[float]]:
     return polygons
 
 
-def _loops(mask: BoolArray) -> list[Loop]:
+def outlines(mask: BoolArray) -> list[Loop]:
     """The closed outlines of a mask as corners (n, 2) x, y: clockwise on the screen, round a hole the other
     way.
 
@@ -76,7 +76,7 @@ def _loops(mask: BoolArray) -> list[Loop]:
     return loops
 
 
-def _signed_area(loop: Loop) -> int:
+def signed_area(loop: Loop) -> int:
     """Twice the area; positive clockwise on the screen, where y goes down."""
     x, y = loop.T
     return int(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
