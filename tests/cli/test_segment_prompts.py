@@ -13,6 +13,7 @@ from PIL import Image
 
 import ultrasam
 from ultrasam.cli.main import main
+from ultrasam.core.files import sha256_of
 from ultrasam.core.masks import decode_segmentation, encode_rle
 
 Segment = Callable[..., int]
@@ -91,6 +92,7 @@ def test_boxes_of_a_coco_file(segment: Segment, prompts: Path, out: Path, tiny_m
         *("a_mask.png", "a_overlay.png", "sub/b_mask.png", "sub/b_overlay.png")
     ]
     assert report_of(out)["totals"]["images_without_objects"] == 1
+    assert report_of(out)["prompts"] == {"file": str(prompts), "sha256": sha256_of(prompts), "taken": "box"}
 
     ((one, two),) = tiny_model.predict([prompts.parent / "images" / "a.png"], boxes=[boxes[:2]])
     coco = COCO(str(out / "predictions.json"))
@@ -257,8 +259,6 @@ def test_a_file_of_ones_own_beside_the_results_stays(segment: Segment, image: Pa
 
 
 def test_the_printed_report_says_with_what_it_was_made(segment: Segment, image: Path, capsys: Any) -> None:
-    from ultrasam.core.files import sha256_of
-
     assert segment(image, "--point=20,20", "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["sha256"] == sha256_of(image) and len(report["model_sha256"]["decoder.onnx"]) == 64

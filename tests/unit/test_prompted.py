@@ -106,6 +106,14 @@ def test_entries_stay_as_they_are_in_the_file(tmp_path: Path) -> None:
         found.images[0].prompts("box", 50, 30)
 
 
+def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
+    path = write(tmp_path, [{"id": 1, "file_name": "a.png", "scale": float("nan")}], [annotation()])
+    path.write_text(path.read_text().replace('"supercategory": "neck"', '"weight": 1e999'))
+    Image.new("L", (40, 30)).save(tmp_path / "a.png")
+    found = read_prompt_file(path)
+    assert found.images[0].entry["scale"] is None and found.categories[0]["weight"] is None
+
+
 def test_where_images_are_looked_for(tmp_path: Path) -> None:
     path = write(tmp_path, [{"id": 1, "file_name": "a.png"}], [annotation()])
     with pytest.raises(UltrasamError, match="none of the 1 images is there"):

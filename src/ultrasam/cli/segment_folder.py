@@ -58,6 +58,7 @@ def run_scans(args: Namespace, asks: list[Ask]) -> int:
 
 def run_coco(args: Namespace) -> int:
     """The objects of a COCO file."""
+    from ultrasam.core.files import sha256_of
     from ultrasam.io.inputs import names_in, numbered
     from ultrasam.io.prompted import read_prompt_file
     from ultrasam.predict.batch import Item
@@ -83,7 +84,8 @@ def run_coco(args: Namespace) -> int:
         for image, name in zip(file.images, names, strict=True)
     ]
     left_out = {"images_without_objects": file.without_objects}
-    return _run(args, _Plan(items, args.prompts, left_out=left_out, categories=file.categories))
+    source = {"file": args.inputs[0], "sha256": sha256_of(args.inputs[0]), "taken": args.prompts}
+    return _run(args, _Plan(items, source, left_out=left_out, categories=file.categories))
 
 
 def _run(args: Namespace, plan: _Plan) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def read_prompt_file(path: AnyPath, images: AnyPath | None = None) -> PromptFile
     Raises UltrasamError if the file is not valid, has no object, or none of its images is there.
     """
     read_coco(path)  # for its checks: what follows needs each entry as it stands in the file
-    content = json.loads(Path(path).read_bytes())
+    content = json.loads(Path(path).read_bytes(), parse_float=_finite, parse_constant=_finite)
     folder = _image_folder(Path(path), images)
     objects: dict[int, list[Mapping[str, Any]]] = {}
     for entry in content["annotations"]:
@@ -126,6 +127,12 @@ def _points(entry: Mapping[str, Any], width: int, height: int) -> tuple[Any, Any
         if mask.any():
             return [center_click(mask)], None
     raise UltrasamError("it has no point, keypoint or mask to take a click from: use --prompts box")
+
+
+def _finite(text: str) -> float | None:
+    """What is no finite number cannot be written again: null, where the file may hold it at all."""
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _image_folder(path: Path, images: AnyPath | None) -> Path:
