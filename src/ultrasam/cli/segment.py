@@ -23,7 +23,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -31,6 +31,7 @@ from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
     from ultrasam.core.prompts import Point
+    from ultrasam.io.scan import Scan
     from ultrasam.predict.decode import Result
     from ultrasam.predict.frames import Ask, Settings
 
@@ -132,6 +133,19 @@ def settings_of(args: Namespace) -> Settings:
     return Settings(masks=args.masks, overlay=not args.no_overlay, segmentation=args.coco)
 
 
+def summary_of(result: Result, scan: Scan) -> dict[str, Any]:
+    """What a report says about an object of a scan: the one place for what is measured on a mask."""
+    from ultrasam.predict.frames import prompts_entry
+
+    return {
+        "area_px": result.area,
+        "area_share": round(result.area / result.mask.size, 6),
+        "score": round(result.score, 4),
+        "box": result.box,
+        "prompts": prompts_entry(result.prompts),
+    }
+
+
 def remark(text: str) -> None:
     print(f"ultrasam: {text}", file=sys.stderr)
 
@@ -157,7 +171,6 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
         picture_endings,
         pictures,
         segment_frame,
-        summary_of,
     )
     from ultrasam.predict.model import prepare
     from ultrasam.zoo.store import find
@@ -209,7 +222,7 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
             "model": model.card.id,
             "model_sha256": dict(model.card.sha256),
             "versions": versions(),
-            "objects": [summary_of(result) for result in results],
+            "objects": [summary_of(result, scan) for result in results],
             "written": {ending[1:].split(".")[0]: str(path) for ending, path in paths.items()},
             "seconds": round(seconds, 3),
         }

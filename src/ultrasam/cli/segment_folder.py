@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from ultrasam.cli.segment import remark, settings_of, versions
+from ultrasam.cli.segment import remark, settings_of, summary_of, versions
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ def _run(args: Namespace, plan: _Plan) -> int:
     with Journal(out, overwrite=args.overwrite) as journal:
         model = prepare(weights, threads=threads)
         with _Progress(len(plan.items)) as progress:
-            outcomes = run_batch(model, plan.items, settings, journal, jobs=jobs, tell=progress)
+            outcomes = run_batch(
+                model, plan.items, settings, journal, summarise=summary_of, jobs=jobs, tell=progress
+            )
         report = _report(plan, model, outcomes, asdict(settings) | {"inputs": list(args.inputs)})
         report["totals"]["seconds"] = round(time.perf_counter() - start, 3)
         written = _write(out, report, _predictions(model, outcomes, plan.categories))

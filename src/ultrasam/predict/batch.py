@@ -14,7 +14,8 @@ from typing import Any, Literal
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, sha256_of
 from ultrasam.core.geometry import as_rgb
-from ultrasam.io.scan import read_scan
+from ultrasam.io.scan import Scan, read_scan
+from ultrasam.predict.decode import Result
 from ultrasam.predict.frames import (
     Ask,
     Settings,
@@ -23,7 +24,6 @@ from ultrasam.predict.frames import (
     picture_endings,
     pictures,
     segment_frame,
-    summary_of,
 )
 from ultrasam.predict.journal import Journal, fingerprint_of
 from ultrasam.predict.model import Model
@@ -58,7 +58,7 @@ class Outcome:
 
     "done": segmented now; "kept": its results from an earlier run stand; "failed": `error` says why; "left":
     not begun since nothing more could be written. `record` is what the journal holds of a done or kept item:
-    `sha256` and `frames` of the file, `image` and `annotations` as in COCO, `objects` (`summary_of`),
+    `sha256` and `frames` of the file, `image` and `annotations` as in COCO, `objects` (their summaries),
     `endings` of what was written, and `seconds`.
     """
 
@@ -74,15 +74,17 @@ def run_batch(
     settings: Settings,
     journal: Journal,
     *,
+    summarise: Callable[[Result, Scan], Mapping[str, Any]],
     jobs: int = 1,
     tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Segment all items that are not finished, `jobs` at the same time with one model; one outcome for each.
 
-    Only the frames that are being worked on are in memory. `tell` is called in this thread after each item.
+    Only the frames that are being worked on are in memory. `summarise` says in JSON values what a report is to
+    hold about an object. `tell` is called in this thread after each item.
     An item is finished if the journal has a record of the same question, file, model, settings and version.
     """
-    batch = _Batch(model, settings, journal)
+    batch = _Batch(model, settings, journal, summarise)
     outcomes: dict[int, Outcome] = {}
     pending: dict[Future[Outcome], int] = {}
 
@@ -104,12 +106,19 @@ def run_batch(
 
 
 class _Batch:
-    def __init__(self, model: Model, settings: Settings, journal: Journal) -> None:
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        journal: Journal,
+        summarise: Callable[[Result, Scan], Mapping[str, Any]],
+    ) -> None:
         from ultrasam import __version__
 
         self._model = model
         self._settings = settings
         self._journal = journal
+        self._summarise = summarise
         self._facts = {"version": __version__, "model": model_entry(model), "settings": asdict(settings)}
         self._hashes: tuple[Path, str] | None = None
         self._lock = threading.Lock()
@@ -152,7 +161,7 @@ class _Batch:
             "frames": len(scan.frames),
             "image": {**item.image, "width": width, "height": height},
             "annotations": [{**known, **new} for known, new in zip(item.objects, annotations, strict=True)],
-            "objects": [summary_of(result) for result in results],
+            "objects": [self._summarise(result, scan) for result in results],
             "seconds": round(time.perf_counter() - start, 3),
         }
         contents = pictures(image, results, self._settings)

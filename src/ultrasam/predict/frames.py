@@ -105,18 +105,7 @@ def annotation_of(result: Result, settings: Settings) -> dict[str, Any]:
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "iscrowd": 0,
         "score": round(result.score, 4),
-        "prompts": _prompts(result.prompts),
-    }
-
-
-def summary_of(result: Result) -> dict[str, Any]:
-    """What a report says about an object: the one place for what is measured on a mask."""
-    return {
-        "area_px": result.area,
-        "area_share": round(result.area / result.mask.size, 6),
-        "score": round(result.score, 4),
-        "box": result.box,
-        "prompts": _prompts(result.prompts),
+        "prompts": prompts_entry(result.prompts),
     }
 
 
@@ -146,7 +135,8 @@ def model_entry(model: Model) -> dict[str, Any]:
     return {"id": model.card.id, "sha256": dict(model.card.sha256)}
 
 
-def _prompts(prompts: Prompts) -> dict[str, Any]:
+def prompts_entry(prompts: Prompts) -> dict[str, Any]:
+    """What was asked, as in JSON: `box` or null, `points` [[x, y], ...] and for each its `labels`, 1 or 0."""
     return {
         "box": None if prompts.box is None else list(prompts.box),
         "points": [list(point) for point in prompts.points],
