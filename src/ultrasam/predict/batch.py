@@ -80,9 +80,9 @@ def run_batch(
 ) -> list[Outcome]:
     """Segment all items that are not finished, `jobs` at the same time with one model; one outcome for each.
 
-    Only the frames that are being worked on are in memory. `summarise` says in JSON values what a report is to
-    hold about an object. `tell` is called in this thread after each item.
-    An item is finished if the journal has a record of the same question, file, model, settings and version.
+    Only the frames that are being worked on are in memory. `summarise` says in JSON values what a report is
+    to hold about an object. `tell` is called in this thread after each item. An item is finished if the
+    journal has a record of the same question, file, model, settings and version.
     """
     batch = _Batch(model, settings, journal, summarise)
     outcomes: dict[int, Outcome] = {}
