@@ -48,6 +48,8 @@ ARROWS = {
 TORCH_ROOMS = {"models", "training", "export"}
 CORE_LIBRARIES = {"numpy", "PIL", "pycocotools"}
 BASE_LIBRARIES = CORE_LIBRARIES | {"onnxruntime", "pydicom", "jsonargparse"}
+# Libraries of an extra, imported inside functions of one module that says which extra it needs.
+EXTRA_LIBRARIES = {("io", "volumes"): {"SimpleITK"}, ("io", "video"): {"cv2"}}
 # What a base install does not have.
 EXTRAS = ["torch", "torchvision", "lightning", "safetensors", "tqdm", "onnx", "onnxscript", "cv2", "scipy"]
 EXTRAS += ["SimpleITK", "matplotlib", "transformers", "fastapi", "uvicorn", "pytest", "hypothesis"]
@@ -84,7 +86,7 @@ def violations(package: Path) -> list[str]:
             continue
         with_torch = room in TORCH_ROOMS or parts == ("engines", "torch")
         rooms = ARROWS[room] | {room} | ({"models"} if parts == ("engines", "torch") else set())
-        libraries = CORE_LIBRARIES if room == "core" else BASE_LIBRARIES
+        libraries = CORE_LIBRARIES if room == "core" else BASE_LIBRARIES | EXTRA_LIBRARIES.get(parts, set())
         inside = ".".join(("ultrasam", *parts[:-1]))
         for line, module in imported_modules(ast.parse(path.read_text(encoding="utf-8")), inside):
             top, _, rest = module.partition(".")

@@ -13,13 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, shown
+from ultrasam.io.scan import SUFFIXES, suffix_of
 
 RESULT = re.compile(r"_(mask\d*|labels|overlay)\.png$", re.IGNORECASE)
 """How the names of pictures end that `ultrasam segment` writes."""
-_SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".jp2", ".j2k"),
-    *(".dcm", ".dicom", ".ima"),
-}
 _FRAME = re.compile(r"_frame\d+$", re.IGNORECASE)
 
 
@@ -134,9 +131,7 @@ class _Walk:
 
 def _is_scan(path: Path) -> bool:
     if not os.path.isfile(path):
-        return (
-            os.path.islink(path) and path.suffix.lower() in _SUFFIXES
-        )  # told as missing when its turn comes
+        return os.path.islink(path) and suffix_of(path) in SUFFIXES  # told as missing when its turn comes
     try:
         return looks_like_scan(path)
     except (UltrasamError, OSError):
@@ -217,4 +212,4 @@ def _without_frame(name: str) -> str:
 def looks_like_scan(path: Path) -> bool:
     with path.open("rb") as file:
         is_dicom = file.read(132)[128:] == b"DICM"
-    return (is_dicom and path.name.upper() != "DICOMDIR") or path.suffix.lower() in _SUFFIXES
+    return (is_dicom and path.name.upper() != "DICOMDIR") or suffix_of(path) in SUFFIXES

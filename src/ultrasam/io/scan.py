@@ -1,4 +1,4 @@
-"""One scan, still or clip, from an image or DICOM file, its frames decoded only when asked for."""
+"""One scan, still, clip or volume, from a file, its frames decoded only when asked for."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ _IMAGE_SIGNATURES = (
     *(b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8"),
     *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
 )
+_VOLUME_SUFFIXES = {".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"}
+_VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"}
+_DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
+SUFFIXES = frozenset(_IMAGE_SUFFIXES | _VOLUME_SUFFIXES | _VIDEO_SUFFIXES | _DICOM_SUFFIXES)
+"""The endings of the names of files that `read_scan` opens, in lower case. DICOM files may have none."""
 
 
 class FrameIndexError(UltrasamError, IndexError):
@@ -106,12 +111,20 @@ class Scan:
         return touched[0] if inside and len(set(touched)) == 1 else None
 
 
-def read_scan(path: AnyPath) -> Scan:
-    """Open an image (PNG, JPEG, BMP, TIFF, GIF, WebP, JPEG 2000) or a DICOM file.
+def suffix_of(path: Path) -> str:
+    """The ending of a name in lower case, `.nii.gz` in one."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
-    The content decides which it is, then the suffix. Only the header is read here. Raises UltrasamError if
-    the file is missing, empty, unreadable, of another kind or larger than `MAX_PIXELS` per frame; damage in
-    the pixels shows when a frame is decoded. Warns if a DICOM file is not ultrasound.
+
+def read_scan(path: AnyPath, axis: str = "z") -> Scan:
+    """Open an image (PNG, JPEG, BMP, TIFF, GIF, WebP, JPEG 2000), a DICOM file, a volume (NIfTI, MHA, MHD,
+    NRRD) or a video (MP4, AVI, MOV, MKV, ...).
+
+    The content decides which it is, then the suffix. `axis`, "x", "y" or "z", is the one along which a volume
+    is cut into frames. Only the header is read here. Volumes and videos need the extra `data`. Raises
+    UltrasamError if the file is missing, empty, unreadable, of another kind or larger than `MAX_PIXELS` per
+    frame; damage in the pixels shows when a frame is decoded. Warns if a DICOM file is not ultrasound.
     """
     # Imported here because both modules build on the types above and pydicom is slow to load.
     from ultrasam.io.dicom import read_dicom
@@ -121,8 +134,18 @@ def read_scan(path: AnyPath) -> Scan:
     with path.open("rb") as file:
         head = file.read(132)
     is_image = head.startswith(_IMAGE_SIGNATURES) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP")
+    suffix = suffix_of(path)
+    if head[128:] != b"DICM" and not is_image:
+        if suffix in _VOLUME_SUFFIXES:
+            from ultrasam.io.volumes import read_volume
+
+            return read_volume(path, axis)
+        if suffix in _VIDEO_SUFFIXES or head[4:8] == b"ftyp" or head.startswith(b"\x1aE\xdf\xa3"):
+            from ultrasam.io.video import read_video
+
+            return read_video(path)
     # A DICOM file may carry a TIFF header in its preamble, so the prefix comes first.
-    if head[128:] != b"DICM" and (is_image or path.suffix.lower() in _IMAGE_SUFFIXES):
+    if head[128:] != b"DICM" and (is_image or suffix in _IMAGE_SUFFIXES):
         return read_image(path)
     return read_dicom(path)
 

@@ -1,0 +1,169 @@
+"""NIfTI, MetaImage (MHA, MHD) and NRRD files through SimpleITK, which is imported only when one is read."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import reason, shown
+from ultrasam.core.geometry import ByteArray
+from ultrasam.io.images import scale_to_bytes
+from ultrasam.io.scan import Frames, Region, Scan, check_size
+
+AXES = ("x", "y", "z")
+# One volume (of a 4-D file: of one time) is held in memory: its files are mostly compressed, and a slice
+# cannot be had without all before it. More values than these do not fit the memory of a laptop.
+MAX_VALUES = 2**30
+
+
+def read_volume(path: Path, axis: str = "z") -> Scan:
+    """Open a volume as the frames along one of its axes: "x", "y" or "z" are the first, second and third axis
+    of the file.
+
+    The other two stay in their order, the earlier one to the right, the later one down, as they are stored;
+    the directions in the header turn nothing. A file with a fourth axis gives the frames of its first time,
+    then those of its second. Bytes stay as they are; other numbers go linearly from the lowest to the highest
+    value of the file to 0-255, what is not finite to 0. Spacing is in mm and taken as unknown where the
+    header says 1 for every axis, which is what files without a spacing say. Raises UltrasamError for a
+    damaged file, one without pixels or with more than `MAX_VALUES` in a volume.
+    """
+    if axis not in AXES:
+        raise UltrasamError(f"there is no axis {axis!r:.40}: use one of {', '.join(AXES)}")
+    volume = _Volume(path)
+    along = AXES.index(axis)
+    if along >= len(volume.size):
+        raise UltrasamError(f"{shown(path)} is one flat image: it has no axis {axis}, leave it out")
+    rest = [i for i in range(3) if i != along]
+    width, height = (volume.size[i] for i in rest)
+    check_size(path, width, height)
+    spacing = None if volume.spacing is None else (volume.spacing[rest[0]], volume.spacing[rest[1]])
+    count = volume.size[along] * volume.times
+    decode = partial(volume.slice, along)
+    regions = (Region("volume", (0, 0, width, height), spacing),)
+    return Scan(path, Frames(path, decode, range(count)), regions, {"format": "volume", "axis": axis})
+
+
+class _Volume:
+    """The header of a file; its pixels, one 3-D volume at a time, when they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            import SimpleITK as sitk
+        except ModuleNotFoundError:
+            raise UltrasamError(
+                f"{shown(path)} is a volume, which needs the package SimpleITK: pip install 'ultrasam[data]'"
+            ) from None
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        self._sitk: Any = sitk
+        self._reader: Any = sitk.ImageFileReader()
+        self._reader.SetFileName(str(path))
+        try:
+            self._reader.ReadImageInformation()
+            size = [int(length) for length in self._reader.GetSize()]
+            spacing = [float(step) for step in self._reader.GetSpacing()]
+            self._components = int(self._reader.GetNumberOfComponents())
+        except Exception as error:  # SimpleITK raises RuntimeError for anything
+            raise self._damaged(error) from None
+        if not 2 <= len(size) <= 4:
+            raise UltrasamError(f"{shown(path)} has {len(size)} axes: give a volume of 2, 3 or 4")
+        if min(size) < 1:
+            raise UltrasamError(f"{shown(path)} has no pixels: export it again")
+        self.size = (*size[:3], 1)[:3]
+        self.times = size[3] if len(size) == 4 else 1
+        steps = (*spacing[:3], 1.0)[:3]
+        known = all(math.isfinite(step) and step > 0 for step in steps) and set(steps) != {1.0}
+        self.spacing = steps if known else None
+        if self._components not in (1, 3, 4):
+            raise UltrasamError(
+                f"{shown(path)} has {self._components} values in a pixel: give grey or colour images"
+            )
+        if math.prod(self.size) * self._components > MAX_VALUES:
+            raise UltrasamError(
+                f"{shown(path)} is too large ({' x '.join(map(str, self.size))}): crop or shrink it"
+            )
+        self._axes = len(size)
+        # SimpleITK fills up what a cut file lacks, or tells about it on the standard error.
+        one = sitk.Image([1] * len(size), self._reader.GetPixelID(), self._components)
+        self._bytes = math.prod(size) * self._components * sitk.GetArrayFromImage(one).dtype.itemsize
+        self._lock = Lock()
+        self._held: tuple[int, NDArray[Any]] | None = None
+        self._range: tuple[float, float] | None = None
+
+    def slice(self, along: int, index: int) -> ByteArray:
+        """Frame `index` along an axis, (H, W) or (H, W, 3) uint8."""
+        time, place = divmod(index, self.size[along])
+        with self._lock:
+            low, high = self._levels()
+            values = self._values(time)
+        # SimpleITK's arrays are z, y, x: the last axis of the file comes first.
+        plane = values.take(place, axis=2 - along)
+        if self._components > 1:
+            plane = plane[..., :3]
+        if values.dtype == np.uint8:
+            return np.ascontiguousarray(plane)
+        finite = np.nan_to_num(plane.astype(np.float64), nan=low, posinf=low, neginf=low)
+        return scale_to_bytes(finite, low, high)
+
+    def _levels(self) -> tuple[float, float]:
+        """The lowest and the highest finite value of the file."""
+        if self._range is None:
+            low, high = math.inf, -math.inf
+            for time in range(self.times):
+                values = self._values(time)
+                if values.dtype == np.uint8:
+                    low, high = 0.0, 255.0
+                    break
+                finite = values if np.issubdtype(values.dtype, np.integer) else values[np.isfinite(values)]
+                if finite.size:
+                    low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+            self._range = (low, high) if low <= high else (0.0, 1.0)
+        return self._range
+
+    def _values(self, time: int) -> NDArray[Any]:
+        """The 3-D volume of one time, (z, y, x) or (z, y, x, components)."""
+        if self._held is None or self._held[0] != time:
+            first, self._held = self._range is None, None
+            try:
+                if first:
+                    self._check_whole()
+                if self._axes == 4:
+                    self._reader.SetExtractIndex([0, 0, 0, time])
+                    self._reader.SetExtractSize([*self.size, 0])
+                values = self._sitk.GetArrayFromImage(self._reader.Execute())
+            except Exception as error:
+                raise self._damaged(error) from None
+            if self._axes == 2:
+                values = values[None]
+            self._held = time, values
+        return self._held[1]
+
+    def _check_whole(self) -> None:
+        """Raise EOFError or another OSError if the file ends before its last pixel."""
+        if self.path.name.lower().endswith(".gz"):
+            with gzip.open(self.path) as file:
+                while file.read(1 << 20):
+                    pass
+            return
+        with self.path.open("rb") as file:
+            head = file.read(4096)
+        raw = self.path.suffix.lower() == ".nii" or (
+            self.path.suffix.lower() == ".mha" and not re.search(rb"CompressedData\s*=\s*True", head, re.I)
+        )
+        if raw and self.path.stat().st_size < self._bytes:
+            raise EOFError(f"{self.path.stat().st_size:,} of {self._bytes:,} bytes")
+
+    def _damaged(self, error: Exception) -> UltrasamError:
+        detail = reason(error).rsplit("ITK ERROR: ", 1)[-1]
+        return UltrasamError(
+            f"{shown(self.path)} cannot be read as a volume ({detail:.120}): export it again"
+        )
