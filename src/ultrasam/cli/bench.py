@@ -120,6 +120,7 @@ def _warm(image: Path, args: Namespace) -> dict[str, float]:
     """Medians in this process."""
     import statistics
     import sys
+    from functools import partial
 
     import ultrasam
 
@@ -139,8 +140,7 @@ def _warm(image: Path, args: Namespace) -> dict[str, float]:
     clicks = []
     for number in range(args.clicks + _WARM_UP):
         x, y = width * (0.3 + 0.4 * (number % 7) / 7), height * (0.3 + 0.4 * (number % 5) / 5)
-        took, _ = _timed(lambda x=x, y=y, n=number: session.click(x, y, positive=n % 3 != 2))
-        clicks.append(took)
+        clicks.append(_timed(partial(session.click, x, y, positive=number % 3 != 2))[0])
         if number % 6 == 5:
             session.reset()
     numbers = {
