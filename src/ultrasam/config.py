@@ -163,7 +163,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run. Raises ValueError, in one line, for a value that no run can use.
+    """A whole training run.
 
     Args:
         out: folder of the run.
@@ -188,6 +188,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
+        """Raises ValueError, in one line, for a value that no run can use."""
         for rule, holds in self._rules():
             if not holds:  # so written that NaN breaks its rule
                 raise ValueError(f"these settings cannot be used, for this must hold: {rule}")

@@ -30,7 +30,12 @@ def data(tmp_path_factory):
     [
         ([], "recipe"),
         (["no-such-recipe"], "lite-smoke"),
-        (["lite", "--optim.steps", "many"], "steps"),
+        (["--recipe", "no-such-recipe"], "no recipe 'no-such-recipe'"),
+        (["lite", "--recipe=no-such-recipe"], "no recipe 'no-such-recipe'"),
+        (["lite", "--optim.steps", "many"], "--optim.steps 'many' is no whole number"),
+        (["lite", "--data.dataset_weights", "3"], "--data.dataset_weights '3' gives no values to names"),
+        (["lite", "--data.hold_out", "3"], "--data.hold_out '3' is no list"),
+        (["lite", "--optim", "fast"], "--optim 'fast' is no group of settings"),
         (["lite", "--no.such.option", "1"], "no.such.option"),
         (["lite"], "--data FILE"),
         (["lite", "--data", "missing.json"], "missing.json"),
@@ -78,6 +83,36 @@ def test_every_recipe_parses_and_makes_a_step(name, data, tmp_path):
     ]
     assert main(arguments) == 0
     assert (tmp_path / "run" / "weights.safetensors").is_file()
+
+
+def test_the_help_is_about_options(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert "A whole training run:" in text and "Raises" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export"], "missing: RUN, --out"),
+        (["export", "nowhere", "--out", "x"], "nowhere does not exist: give a training run's folder"),
+        (["export", "lonely.safetensors", "--out", "x"], "{folder} is not the folder of a training run"),
+        (["export", ".", "--out", "x"], ". is not the folder of a training run"),
+        (["evaluate"], "missing: --data"),
+    ],
+)
+def test_mistakes_of_the_other_verbs_are_named(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lonely.safetensors").write_bytes(b"x")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message.format(folder=tmp_path) in error and len(error.splitlines()) == 1
+
+
+def test_a_recipe_by_name_may_be_an_option(capsys):
+    assert main(["train", "--recipe", "lite-smoke", "--check"]) == 0
+    assert "steps: 150" in capsys.readouterr().out
 
 
 def test_a_recipe_may_be_an_option(capsys):

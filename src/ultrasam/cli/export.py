@@ -6,12 +6,14 @@ The folder then works wherever a model is named: `ultrasam segment FILE --model 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import shown
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,6 +28,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    if not os.path.exists(args.run):
+        raise UltrasamError(
+            f"{shown(args.run)} does not exist: give a training run's folder, weights or checkpoint"
+        )
     from ultrasam.export.folder import CardText, export_folder
 
     out = Path(args.out)

@@ -9,7 +9,8 @@ pydicom and the like inside `run`, so that `--help` stays fast):
     def add_arguments(parser: ArgumentParser) -> None: ...
     def run(args: Namespace) -> int: ...       # 0: done; 1: finished, but some items failed
 
-and, if the words after the verb need rewriting before they are parsed, `expand_arguments(words) -> words`.
+and, if the words after the verb need rewriting before they are parsed, `expand_arguments(words) -> words`;
+`first_words() -> words` then says for the completion of a shell what may stand first.
 `run` prints its result on stdout (with `--json` one JSON object and nothing else), remarks and progress on
 stderr. For a user's mistake it raises `UltrasamError`: one line on stderr and exit code 2, no traceback.
 Wrong options end the same way. A package that is not installed becomes a line naming the extra of the table.
@@ -17,6 +18,7 @@ Wrong options end the same way. A package that is not installed becomes a line n
 
 from __future__ import annotations
 
+import argparse
 import errno
 import importlib
 import io
@@ -24,7 +26,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -48,16 +50,43 @@ VERBS = {
     "train": Verb("ultrasam.cli.train", "train a model from a recipe, by name or path", extra="train"),
     "evaluate": Verb("ultrasam.cli.evaluate", "COCO mAP, IoU, Dice and clicks of a model on a COCO file"),
     "export": Verb("ultrasam.cli.export", "ONNX files and card of a trained checkpoint", extra="train"),
+    "models": Verb("ultrasam.cli.models", "list, show, fetch, import and remove models"),
+    "bench": Verb("ultrasam.cli.bench", "how long a click takes on this machine, and the memory it needs"),
     "info": Verb("ultrasam.cli.info", "versions, providers, models, licences and a self-test"),
+    "completion": Verb(
+        "ultrasam.cli.completion", "a script that completes these verbs and options in a shell"
+    ),
 }
 
 
-_PLAINER = (
+_PLAINER: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r'^Parser key "(.+)": Expected an? <class .int.>\. Got value: ?(.*)', r"--\1 '\2' is no whole number"),
     (r'^Parser key "(.+)": Expected an? <class .float.>\. Got value: ?(.*)', r"--\1 '\2' is no number"),
+    (
+        r'^Parser key "(.+)": Expected an? <class .dict.>\. Got value: ?(.*)',
+        r"--\1 '\2' gives no values to names: write '{name: 0.5}'",
+    ),
+    (
+        r'^Parser key "(.+)": Expected an? <class .tuple.>\. Got value: ?(.*)',
+        r"--\1 '\2' is no list: write '[a, b]'",
+    ),
+    (
+        r'^Parser key "(.+)": Expected a tuple with (\d+) elements\. Got value: ?(.*)',
+        r"--\1 \3 is no list of \2",
+    ),
+    (
+        r'^Parser key "(.+)": Unable to load config .(.*?). - .*',
+        r"--\1 '\2' is no group of settings: set one of them, as in --\1.NAME VALUE",
+    ),
+    (
+        r'^expected "action" to be one of {(.+)}, but it was not provided',
+        lambda found: f"say what to do, one of {found[1].replace(',', ', ')}",
+    ),
     (r'^Parser key "(.+)": Expected a typing.Literal\[(.+)\]\. Got value: ?(.*)', r"--\1 '\3' is none of \2"),
 )
 """What jsonargparse says of a value, and what a user understands."""
+
+_REQUIRED = "the following arguments are required: "
 
 # Types and defaults that tell nothing: a value's name in the usage line shows that it is a number.
 _NOISE = (
@@ -70,10 +99,13 @@ class VerbParser(jsonargparse.ArgumentParser):
     """A parser whose errors are one line with exit code 2."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        one_line = " ".join(message.split()).rstrip(".")
+        text = " ".join(message.split()).rstrip(".")
         for pattern, words in _PLAINER:
-            one_line = re.sub(pattern, words, one_line)
-        raise UltrasamError(f"{one_line}; see `{self.prog.split(' [')[0]} --help`") from ex
+            text = re.sub(pattern, words, text)
+        if text.startswith(_REQUIRED):
+            names = text.removeprefix(_REQUIRED).split(", ")
+            text = f"missing: {', '.join(_spelling(self, name) for name in names)}"
+        raise UltrasamError(f"{text}; see `{self.prog.split(' [')[0]} --help`") from ex
 
     def format_help(self, *args: Any) -> str:
         """The help without types and defaults that tell nothing."""
@@ -81,6 +113,19 @@ class VerbParser(jsonargparse.ArgumentParser):
         for pattern, words in _NOISE:
             text = re.sub(pattern, words, text)
         return text
+
+
+def _spelling(parser: argparse.ArgumentParser, name: str) -> str:
+    """What a user types for the argument that argparse calls by this name; "show.model" is one of a
+    subcommand.
+    """
+    first, _, rest = name.partition(".")
+    for action in parser._actions:
+        if action.dest == name:
+            return action.option_strings[0] if action.option_strings else str(action.metavar or name.upper())
+        if isinstance(action, argparse._SubParsersAction) and first in action.choices:
+            return _spelling(action.choices[first], rest)
+    return name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UltrasamError as error:
-        print(f"ultrasam: {_one_line(str(error))}", file=sys.stderr)
+        print(f"ultrasam: {one_line(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader (`| head`) has gone: nobody is left to tell
         _drop_output()
@@ -127,10 +172,10 @@ def _drop_output() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Our own remarks (UserWarning) as one line; what libraries say to programmers is not for a user."""
     if category is UserWarning:
-        print(f"ultrasam: {_one_line(str(message))}", file=sys.stderr)
+        print(f"ultrasam: {one_line(str(message))}", file=sys.stderr)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """The text without line breaks, and with what else would move a terminal's cursor spelled out."""
     line = " ".join(text.splitlines())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

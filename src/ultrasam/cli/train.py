@@ -26,6 +26,11 @@ def expand_arguments(arguments: Sequence[str]) -> list[str]:
     """["lite", "--init", "w"] -> ["--recipe", ".../lite.yaml", "--model.init", "w"]."""
     split = (argument.partition("=") for argument in arguments)
     arguments = [SHORT.get(name, name) + equals + value for name, equals, value in split]
+    for place, (option, argument) in enumerate(zip(["", *arguments], arguments, strict=False)):
+        if option == "--recipe":
+            arguments[place] = str(recipe_path(argument))
+        elif argument.startswith("--recipe="):
+            arguments[place] = f"--recipe={recipe_path(argument.partition('=')[2])}"
     if arguments and not arguments[0].startswith("-"):
         return ["--recipe", str(recipe_path(arguments[0])), *arguments[1:]]
     if not {argument.partition("=")[0] for argument in arguments} & {"-h", "--help", "--recipe"}:
@@ -35,9 +40,16 @@ def expand_arguments(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
+def first_words() -> list[str]:
+    """What may stand after the verb: the names of recipes."""
+    return recipe_names()
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--recipe", action=ActionConfigFile, help="YAML file, read before the options after it"
+        "--recipe",
+        action=ActionConfigFile,
+        help="a recipe by name or path, read before the options after it",
     )
     parser.add_argument(
         "--check", action="store_true", help="print the resolved recipe and stop; needs no torch"

@@ -13,7 +13,7 @@ import torch
 
 from ultrasam.config import ModelConfig
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import atomic_write, ensure_writable_dir, sha256_of
+from ultrasam.core.files import atomic_write, ensure_writable_dir, sha256_of, shown
 from ultrasam.export.onnx import ExportedModel, PromptableModel, export_onnx, fold_batch_norm, round_to_half
 from ultrasam.models.lite import LiteConfig, LiteSam
 from ultrasam.training.run import load_into
@@ -47,8 +47,9 @@ def load_run(source: Path) -> tuple[LiteSam, ModelConfig]:
         settings = ModelConfig(**json.loads((folder / "config.json").read_text())["model"])
         model = LiteSam(LiteConfig(image_size=settings.image_size, backbone=settings.backbone))
     except (OSError, ValueError, KeyError, TypeError) as error:
+        place = source if source.is_dir() else folder.resolve()
         raise UltrasamError(
-            f"{folder} is not the folder of a training run: it has no readable config.json"
+            f"{shown(place)} is not the folder of a training run: it has no readable config.json"
         ) from error
     load_into(model.load_state_dict, weights)
     return model.eval(), settings

@@ -58,15 +58,30 @@ def bundled() -> Path:
 
 def model_folders() -> dict[str, Path]:
     """Name -> folder of every model that can be loaded by name; a bundled one goes before a stored one."""
-    found: dict[str, Path] = {}
-    for place in (bundled(), store()):
-        try:
-            folders = sorted(path.parent for path in place.glob(f"*/{CARD_FILE}"))
-        except OSError:  # a store that may not be read holds no models for this user
-            folders = []
-        for folder in folders:
-            found.setdefault(folder.name, folder)
-    return found
+    return _cards_in(store()) | bundled_folders()
+
+
+def bundled_folders() -> dict[str, Path]:
+    """Name -> folder of the models that come with this package."""
+    return {name: folder for name, folder in _cards_in(bundled()).items() if _has_files(folder)}
+
+
+def catalogue() -> dict[str, Path]:
+    """Name -> folder of the cards that come with this package without the files of their model."""
+    return {name: folder for name, folder in _cards_in(bundled()).items() if not _has_files(folder)}
+
+
+def _cards_in(place: Path) -> dict[str, Path]:
+    try:
+        folders = sorted(path.parent for path in place.glob(f"*/{CARD_FILE}"))
+    except OSError:  # a store that may not be read holds no models for this user
+        folders = []
+    # A hidden folder is a model that is being imported.
+    return {folder.name: folder for folder in folders if not folder.name.startswith(".")}
+
+
+def _has_files(folder: Path) -> bool:
+    return any(os.path.exists(folder / name) for name in MODEL_FILES)
 
 
 def find(model: str | os.PathLike[str]) -> Weights:
@@ -81,7 +96,12 @@ def find(model: str | os.PathLike[str]) -> Weights:
     if folder is None:
         if os.path.isdir(path):
             raise UltrasamError(f"{shown(path)} is not a model folder: it has no {CARD_FILE}")
-        known = ", ".join(model_folders()) or f"none is installed, neither in the package nor in {store()}"
+        if str(model) in catalogue():
+            raise UltrasamError(f"{model} is not on this machine: run `ultrasam models fetch {model}` first")
+        known = (
+            ", ".join(sorted(model_folders()))
+            or f"none is installed, neither in the package nor in {store()}"
+        )
         raise UltrasamError(f"there is no model {str(model)!r:.200}: give a model folder or a name ({known})")
     weights = Weights(Card.read(folder), folder)
     problem = damage(weights)
