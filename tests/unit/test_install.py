@@ -204,6 +204,7 @@ def test_a_model_is_fetched_from_the_addresses_of_its_card(
         near / "card.json", fine, lambda name, done, total: told.update({name: (done, total)})
     )
     assert store.find("tiny").folder == weights.folder == empty_home / "store" / "tiny"
+    assert fetch_model(near, fine, name="again").card.id == "again"
     size = (far / "encoder.onnx").stat().st_size
     assert told["encoder.onnx"] == (size, size)
 

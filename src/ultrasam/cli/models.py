@@ -42,15 +42,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parsers["import"].add_argument(
         "source", metavar="PATH", help="folder or zip written by `ultrasam export`; no torch checkpoints yet"
     )
-    parsers["import"].add_argument(
-        "--name", metavar="NAME", help="name in the store (default: the card's id)"
-    )
+    for action in ("fetch", "import"):
+        parsers[action].add_argument(
+            "--name", metavar="NAME", help="name in the store (default: the card's id)"
+        )
     parsers["import"].add_argument(
         "--licence", metavar="TEXT", help="licence of the weights, where the card does not state it"
     )
     parsers["remove"].add_argument("name", metavar="NAME", help="name of a model in the store")
-    for action in parsers.values():
-        action.add_argument("--json", action="store_true", help="print one JSON object")
+    for below in parsers.values():
+        below.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: Namespace) -> int:
@@ -166,7 +167,7 @@ def _fetch(args: Namespace) -> int:
     from ultrasam.zoo.install import fetch_model
     from ultrasam.zoo.store import Weights, damage, model_folders
 
-    folder = model_folders().get(args.card)
+    folder = None if args.name else model_folders().get(args.card)
     if folder is not None:
         from ultrasam.zoo.card import Card
 
@@ -176,7 +177,7 @@ def _fetch(args: Namespace) -> int:
         return _tell_installed(weights, args.json, "is already here")
     progress = _Progress()
     try:
-        weights = fetch_model(args.card, _try_out, progress)
+        weights = fetch_model(args.card, _try_out, progress, name=args.name or "")
     finally:
         progress.end()
     return _tell_installed(weights, args.json, "fetched")

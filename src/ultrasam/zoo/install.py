@@ -96,12 +96,14 @@ def import_model(source: AnyPath, try_out: Try, *, name: str = "", licence: str 
             return _finish(card, content, folder, try_out)
 
 
-def fetch_model(source: AnyPath, try_out: Try, tell: Tell = lambda name, done, total: None) -> Weights:
+def fetch_model(
+    source: AnyPath, try_out: Try, tell: Tell = lambda name, done, total: None, *, name: str = ""
+) -> Weights:
     """Download a model into the store from the addresses in its card.
 
     `source` is the name of a card that comes with the package, or a card file or its folder. In a card the
-    field `address` maps both file names to an https:// or file:// address. Raises UltrasamError as
-    `import_model` does, and if an address cannot be reached.
+    field `address` maps both file names to an https:// or file:// address. `name` replaces its id. Raises
+    UltrasamError as `import_model` does, and if an address cannot be reached.
     """
     folder = catalogue().get(str(source))
     path = Path(source) if folder is None else folder
@@ -113,8 +115,8 @@ def fetch_model(source: AnyPath, try_out: Try, tell: Tell = lambda name, done, t
         raise UltrasamError(
             f"there is no model card {str(source)!r:.200} to fetch: give a card file or a name ({known})"
         ) from None
-    content = _card_content(text, shown(path))
-    card = Card.from_json(text, shown(path))
+    content = _card_content(text, shown(path)) | ({"id": name} if name else {})
+    card = Card.from_json(json.dumps(content), shown(path))
     address = content.get("address")
     if not address:
         raise UltrasamError(
