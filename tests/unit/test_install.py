@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tempfile
 import time
 import urllib.error
 import zipfile
@@ -14,6 +16,9 @@ from typing import Any
 from urllib.request import Request
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import write_tiny_model
 
 import ultrasam
 from ultrasam.zoo import install, store
@@ -140,6 +145,38 @@ def test_damaged_and_foreign_zips_are_refused(empty_home: Path, tiny_folder: Pat
         import_model(tmp_path / "nothing", fine)
     with pytest.raises(ultrasam.UltrasamError, match="has no card.json"):
         import_model(tmp_path, fine)
+    assert stored(empty_home) == []
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_no_damage_to_a_zip_gets_past_the_digests(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        patch.setenv("ULTRASAM_HOME", name)
+        content = bytearray(zipped(write_tiny_model(folder / "m"), folder / "m.zip").read_bytes())
+        for _ in range(data.draw(st.integers(1, 3))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        (folder / "m.zip").write_bytes(content[: data.draw(st.integers(0, len(content)))])
+        try:
+            weights = import_model(folder / "m.zip", fine)
+        except ultrasam.UltrasamError:
+            assert stored(folder) == []
+        else:
+            assert store.damage(weights) == "" and stored(folder) == [weights.card.id]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    empty_home: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(install.os, "fsync", full)
+    with pytest.raises(
+        ultrasam.UltrasamError, match=r"store .* cannot be written \(No space left on device\)"
+    ):
+        import_model(tiny_folder, fine)
     assert stored(empty_home) == []
 
 
