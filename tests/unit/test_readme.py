@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.documents import check_options, environment, fenced, run
 
-from ultrasam.cli.main import VERBS
+__all__ = ["environment"]  # a fixture
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -34,7 +32,7 @@ class Demo:
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks of README.md in a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for _, text in fenced(README, language)]
 
 
 def commands() -> list[str]:
@@ -48,26 +46,6 @@ def runnable() -> list[str]:
 def shape(text: str) -> str:
     """What of an output does not depend on the machine: numbers become #."""
     return re.sub(r"\d+(\.\d+)?", "#", text).strip()
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables under which `ultrasam` and `python` are those of this test, and no model is stored."""
-    tools = tmp_path_factory.mktemp("bin")
-    for name, words in (("python", ""), ("ultrasam", "-m ultrasam ")):
-        script = tools / name
-        script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words}"$@"\n')
-        script.chmod(0o755)
-    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "ULTRASAM_HOME": str(tools / "home")}
-
-
-def run(words: list[str], folder: Path, environment: dict[str, str]) -> str:
-    """What a command prints on both streams; it has to end with exit code 0."""
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = subprocess.run(words, cwd=folder, env=environment, text=True, timeout=120, **streams)
-    assert done.returncode == 0, done.stdout
-    return str(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -112,13 +90,7 @@ def test_the_example_in_python_finds_what_the_command_finds(
 def test_a_command_with_own_data_names_verbs_and_options_that_exist(
     command: str, environment: dict[str, str]
 ) -> None:
-    prompt, program, verb, *words = shlex.split(command)
-    assert (prompt, program) == ("$", "ultrasam")
-    assert verb in VERBS
-    arguments = ["lite"] if verb == "train" else []
-    text = run(["ultrasam", verb, *arguments, "--help"], REPOSITORY, environment)
-    for option in (word for word in words if word.startswith("--")):
-        assert re.search(rf"{re.escape(option)}\b", text), f"ultrasam {verb} has no {option}"
+    check_options(command, environment)
 
 
 def test_ci_installs_and_tests_with_the_commands_of_the_readme() -> None:
