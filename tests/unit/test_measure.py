@@ -82,7 +82,7 @@ def test_pixels_need_not_be_square(drawn: Any, spacing: tuple[float, float]) -> 
     exact = 4 * a * special.ellipe(1 - (b / a) ** 2)
     assert found.unit == "mm"
     assert found.area == pytest.approx(math.pi * a * b, rel=0.02)
-    assert found.perimeter == pytest.approx(exact, rel=0.02)
+    assert found.perimeter == pytest.approx(exact, rel=0.015)
     assert found.long_diameter.length == pytest.approx(2 * a, abs=1.2)
     assert found.short_diameter.length == pytest.approx(2 * b, abs=1.2)
     assert found.ellipse.circumference == pytest.approx(exact, rel=0.01)
@@ -96,7 +96,8 @@ def test_pixels_need_not_be_square(drawn: Any, spacing: tuple[float, float]) -> 
 def test_a_turned_mask_has_the_same_sizes(mask: BoolArray, quarters: int) -> None:
     one, other = measure_mask(mask), measure_mask(np.rot90(mask, quarters))
     assert other.area == one.area and other.components == one.components
-    assert other.perimeter == pytest.approx(one.perimeter)
+    # Where the points of the smoothed contour lie depends on where it begins.
+    assert other.perimeter == pytest.approx(one.perimeter, rel=0.02)
     assert other.long_diameter.length == pytest.approx(one.long_diameter.length)
     assert other.ellipse.circumference == pytest.approx(one.ellipse.circumference)
     assert other.box_size == (one.box_size if quarters == 2 else one.box_size[::-1])

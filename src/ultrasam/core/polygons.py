@@ -57,17 +57,18 @@ def outlines(mask: BoolArray) -> list[Loop]:
     for partner, order in ((beside, across), (above, along)):
         partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
     loops = []
-    left = np.ones(len(x), np.bool_)
+    left = bytearray(b"\1" * len(x))  # plain Python is faster than arrays for single elements
     points = np.stack([x, y], axis=1).astype(np.int64)
-    for start in across[0::2]:  # at a left end
+    sideways, upwards = beside.tolist(), above.tolist()
+    for start in across[0::2].tolist():  # at a left end
         if not left[start]:
             continue
-        walk = []
-        place = int(start)
+        walk: list[int] = []
+        place = start
         while left[place]:
-            walk += [place, int(beside[place])]
-            left[walk[-2:]] = False
-            place = int(above[walk[-1]])
+            walk += [place, sideways[place]]
+            left[place] = left[walk[-1]] = 0
+            place = upwards[walk[-1]]
         loop = points[walk]
         # To the right along an upper edge is clockwise: inside lies below.
         (x0, y0), (x1, _) = loop[0], loop[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,8 +12,10 @@ from ultrasam.core.polygons import outlines, signed_area
 
 Curve = NDArray[np.float64]
 
-# Twice the mean of three neighbours. See `length_of`.
-_SMOOTHING = np.array([1, 2, 3, 2, 1]) / 9
+# A moving mean of five points, twice. See `length_of`.
+_SMOOTHING = np.array([1, 2, 3, 4, 5, 4, 3, 2, 1]) / 25
+# So that smoothing leaves something of the outline of a few pixels.
+_LEAST_POINTS = 64
 # Positions along the long diameter at which the width is looked at; odd, so that its middle is one.
 _POSITIONS = 2049
 
@@ -35,19 +39,22 @@ def _edge_middles(corners: NDArray[np.int64]) -> Curve:
     return middles
 
 
-def length_of(curve: Curve) -> float:
-    """Length of a closed curve (n, 2) of `outer_contours`, already scaled to the unit that is wanted.
+def length_of(curve: Curve, pixel: float) -> float:
+    """Length of a closed curve (n, 2) of `outer_contours` that is already scaled to the unit that is wanted.
 
-    Steps between pixels make it about 5 % too long, so it is smoothed first. Drawn ellipses of 8 pixels and
-    more across their half axes come out within 1 %, smaller ones up to 3 % too short, sharp corners are cut.
+    Steps between pixels make it about 5 % too long, so it is drawn anew by points that are half the larger
+    side of a `pixel` apart, and smoothed. Drawn ellipses with half axes of 20 pixels then come out within
+    0.5 %, with 8 within 2 %, smaller ones several percent too short; sharp corners are cut.
     """
+    closed = np.concatenate([curve, curve[:1]])
+    reached = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
+    count = max(_LEAST_POINTS, math.ceil(2 * reached[-1] / pixel))
+    places = np.arange(count) * (reached[-1] / count)
+    even = np.stack([np.interp(places, reached, values) for values in closed.T], axis=1)
     reach = len(_SMOOTHING) // 2
-    smooth = sum(
-        weight * np.roll(curve, step, axis=0)
-        for step, weight in zip(range(-reach, reach + 1), _SMOOTHING, strict=True)
-    )
-    steps = np.roll(smooth, -1, axis=0) - smooth
-    return float(np.hypot(steps[:, 0], steps[:, 1]).sum())
+    around = np.concatenate([even[-reach:], even, even[: reach + 1]])
+    smooth = np.stack([np.convolve(values, _SMOOTHING, "valid") for values in around.T], axis=1)
+    return float(np.hypot(*np.diff(smooth, axis=0).T).sum())
 
 
 def long_axis(points: Curve) -> tuple[Curve, Curve]:
