@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import ultrasam
+from ultrasam.cli.main import main
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.geometry import Frame, to_grid, upsample_logits
 from ultrasam.core.metrics import iou
@@ -172,3 +175,32 @@ def test_an_unknown_refinement_is_refused(tiny_model: ultrasam.Model) -> None:
         tiny_model.session(IMAGE, refine="sharper")
     with pytest.raises(UltrasamError, match="'sharper'"):
         tiny_model.predict([IMAGE], boxes=[[SMALL_BOX]], refine="sharper")
+
+
+def test_the_command_looks_again_where_asked(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    box = ",".join(map(str, SMALL_BOX))
+    areas = {}
+    for refine in ("none", "zoom", "auto"):
+        words = ["segment", str(tmp_path / "a.png"), f"--box={box}", f"--refine={refine}", "--json"]
+        assert main([*words, f"--model={tiny_folder}", f"--out={tmp_path / refine}"]) == 0
+        areas[refine] = json.loads(capsys.readouterr().out)["objects"][0]["area_px"]
+    session = ultrasam.load(tiny_folder).session(IMAGE, refine="zoom")
+    assert areas["zoom"] == areas["auto"] == session.box(*SMALL_BOX).area > areas["none"]
+
+
+def test_a_folder_looks_again_where_asked_and_does_it_anew(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scans").mkdir()
+    Image.fromarray(IMAGE).save(tmp_path / "scans" / "a.png")
+    box = ",".join(map(str, SMALL_BOX))
+    areas = []
+    for refine in ("none", "zoom"):
+        words = ["segment", str(tmp_path / "scans"), f"--box={box}", f"--refine={refine}"]
+        assert main([*words, f"--model={tiny_folder}", f"--out={tmp_path / 'out'}"]) == 0
+        content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        areas.append(content["annotations"][0]["area"])
+    assert areas[1] > areas[0]

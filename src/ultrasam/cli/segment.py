@@ -5,7 +5,7 @@ refine the one box or calliper, or without any they make one object together, th
 clicks on several boxes run once per object. Coordinates are pixels from the top left corner of the image.
 
 One file: written to the output folder are STEM_mask.png (0 and 255; all objects in one; see --masks),
-STEM_overlay.png and STEM_coco.json (COCO: one annotation per object with mask, box, area, score and prompts).
+STEM_overlay.png and STEM_coco.json (COCO: one annotation per object with mask, box, area, score, prompts and measurements).
 STEM is the file's name without its ending, with _frameN where --frame was given.
 
 Several files, a folder with all below it, a pattern, or --frames: the same prompts are given to every frame.
@@ -64,6 +64,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--images",
         metavar="DIR",
         help="folder of a COCO file's images (default: `images` beside the file, or its folder)",
+    )
+    parser.add_argument(
+        "--refine",
+        choices=("none", "zoom", "auto"),
+        default="none",
+        help="a second look, enlarged: zoom at every object, auto at small ones",
     )
     parser.add_argument(
         "--frame", type=int, metavar="N", help="frame of a clip, from 0; negative from its end"
@@ -130,18 +136,23 @@ def run(args: Namespace) -> int:
 def settings_of(args: Namespace) -> Settings:
     from ultrasam.predict.frames import Settings
 
-    return Settings(masks=args.masks, overlay=not args.no_overlay, segmentation=args.coco)
+    return Settings(
+        masks=args.masks, overlay=not args.no_overlay, segmentation=args.coco, refine=args.refine
+    )
 
 
 def summary_of(result: Result, scan: Scan) -> dict[str, Any]:
-    """What a report says about an object of a scan: the one place for what is measured on a mask."""
+    """What a report says about an object of a scan; `measurements` is null for an empty mask."""
+    from ultrasam.measure.measurements import measure_mask
     from ultrasam.predict.frames import prompts_entry
 
+    measured = None if result.box is None else measure_mask(result.mask, scan.spacing_of(result.box))
     return {
         "area_px": result.area,
         "area_share": round(result.area / result.mask.size, 6),
         "score": round(result.score, 4),
         "box": result.box,
+        "measurements": None if measured is None else measured.to_json(),
         "prompts": prompts_entry(result.prompts),
     }
 
@@ -196,15 +207,16 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
         remark(f"{shown(file)} has {len(scan.frames)} frames: took frame 0, choose with --frame N")
 
     model = prepare(weights, threads=threads)
-    results = segment_frame(model, image, asks)
+    results = segment_frame(model, image, asks, settings.refine)
     for place, result in enumerate(results, start=1):
         if result.empty:
             remark(f"the mask of object {place} is empty: move or add a prompt")
 
     entry = {"id": 1, "file_name": Path(file).name, "width": width, "height": height, "frame": number}
+    summaries = [summary_of(result, scan) for result in results]
     annotations = [
-        {"id": place, "image_id": 1, "category_id": 1, **annotation_of(result, settings)}
-        for place, result in enumerate(results, start=1)
+        {"id": place, "image_id": 1, "category_id": 1, **annotation_of(result, settings, summary)}
+        for place, (result, summary) in enumerate(zip(results, summaries, strict=True), start=1)
     ]
     document = coco_document(model_entry(model), [entry], annotations)
     contents = pictures(image, results, settings)
@@ -222,14 +234,14 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
             "model": model.card.id,
             "model_sha256": dict(model.card.sha256),
             "versions": versions(),
-            "objects": [summary_of(result, scan) for result in results],
+            "objects": summaries,
             "written": {ending[1:].split(".")[0]: str(path) for ending, path in paths.items()},
             "seconds": round(seconds, 3),
         }
         print(json.dumps(report))
         return 0
-    for place, result in enumerate(results, start=1):
-        print(f"object {place}: {_line(result)}")
+    for place, summary in enumerate(summaries, start=1):
+        print(f"object {place}: {_line(summary)}")
     names = ", ".join(shown(path.name) for path in paths.values())
     print(f"wrote {names} to {shown(folder)} in {seconds:.2f} s")
     return 0
@@ -293,7 +305,13 @@ def _numbers(option: str, text: str, count: int) -> tuple[float, ...]:
     return values
 
 
-def _line(result: Result) -> str:
-    share = 100 * result.area / result.mask.size
-    box = "none" if result.box is None else ",".join(f"{value:g}" for value in result.box)
-    return f"{result.area} px ({share:.1f} % of the image), predicted IoU {result.score:.2f}, box {box}"
+def _line(summary: dict[str, Any]) -> str:
+    """An object in one line, with its size where the spacing of the pixels is known."""
+    share, measured = 100 * summary["area_share"], summary["measurements"]
+    box = "none" if summary["box"] is None else ",".join(f"{value:g}" for value in summary["box"])
+    size = ""
+    if measured is not None and measured["unit"] == "mm":
+        long, short = measured["long_diameter"]["length"], measured["short_diameter"]["length"]
+        size = f", {long:.1f} x {short:.1f} mm"
+    text = f"{summary['area_px']} px ({share:.1f} % of the image), predicted IoU {summary['score']:.2f}"
+    return f"{text}, box {box}{size}"

@@ -154,14 +154,18 @@ class _Batch:
         asks = item.asks(width, height)
         for ask in asks:
             ask.check(width, height)
-        results = segment_frame(self._model, image, asks)
-        annotations = [annotation_of(result, self._settings) for result in results]
+        results = segment_frame(self._model, image, asks, self._settings.refine)
+        summaries = [self._summarise(result, scan) for result in results]
+        annotations = [
+            annotation_of(result, self._settings, summary)
+            for result, summary in zip(results, summaries, strict=True)
+        ]
         record = {
             "sha256": digest,
             "frames": len(scan.frames),
             "image": {**item.image, "width": width, "height": height},
             "annotations": [{**known, **new} for known, new in zip(item.objects, annotations, strict=True)],
-            "objects": [self._summarise(result, scan) for result in results],
+            "objects": summaries,
             "seconds": round(time.perf_counter() - start, 3),
         }
         contents = pictures(image, results, self._settings)

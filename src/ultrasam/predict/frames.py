@@ -17,6 +17,7 @@ from ultrasam.core.polygons import mask_to_polygons
 from ultrasam.core.prompts import Point, Prompts, calliper_prompts
 from ultrasam.predict.decode import Result
 from ultrasam.predict.model import Model
+from ultrasam.predict.refine import DEFAULT_REFINE
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,21 @@ class Settings:
     `masks`: "union" one PNG with 0 and 255, all objects together; "labels" one PNG with 0 and the numbers of
     the objects from 1, a later one over an earlier; "objects" one PNG with 0 and 255 for each; "none".
     `overlay`: whether a picture of the frame with masks and prompts is written. `segmentation`: how a mask is
-    written in COCO, exact both ways.
+    written in COCO, exact both ways. `refine`: whether objects are looked at a second time, see
+    `Model.session`.
     """
 
     masks: Literal["union", "labels", "objects", "none"] = "union"
     overlay: bool = True
     segmentation: Literal["rle", "polygons"] = "rle"
+    refine: str = DEFAULT_REFINE
 
 
-def segment_frame(model: Model, image: ByteArray, asks: Sequence[Ask]) -> list[Result]:
+def segment_frame(
+    model: Model, image: ByteArray, asks: Sequence[Ask], refine: str = DEFAULT_REFINE
+) -> list[Result]:
     """One result per object of an image (H, W, 3) uint8; each prompt is one step, as in a `Session`."""
-    session = model.session(image)
+    session = model.session(image, refine=refine)
     for number, ask in enumerate(asks, start=1):
         session.object(f"object-{number}")
         if ask.calliper is not None:
@@ -95,8 +100,10 @@ def pictures(image: ByteArray, results: Sequence[Result], settings: Settings) ->
     return {ending: _png(pixels) for ending, pixels in zip(endings, drawn, strict=True)}
 
 
-def annotation_of(result: Result, settings: Settings) -> dict[str, Any]:
-    """An object as in COCO, without its ids: `bbox` x, y, width, height; `score` and `prompts` are ours."""
+def annotation_of(result: Result, settings: Settings, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """An object as in COCO, without its ids: `bbox` x, y, width, height; `score` and `prompts` are ours, and
+    so are the `measurements` of its summary.
+    """
     x0, y0, x1, y1 = result.box or (0.0, 0.0, 0.0, 0.0)
     as_polygons = settings.segmentation == "polygons"
     return {
@@ -106,6 +113,7 @@ def annotation_of(result: Result, settings: Settings) -> dict[str, Any]:
         "iscrowd": 0,
         "score": round(result.score, 4),
         "prompts": prompts_entry(result.prompts),
+        "measurements": summary.get("measurements"),
     }
 
 
