@@ -263,3 +263,36 @@ def test_the_printed_report_says_with_what_it_was_made(segment: Segment, image: 
     report = json.loads(capsys.readouterr().out)
     assert report["sha256"] == sha256_of(image) and len(report["model_sha256"]["decoder.onnx"]) == 64
     assert report["versions"]["ultrasam"] == ultrasam.__version__
+
+
+def test_objects_are_measured(segment: Segment, image: Path, out: Path, capsys: Any) -> None:
+    assert segment(image, "--box=10,10,40,40", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["objects"]
+    measured = found["measurements"]
+    assert measured["unit"] == "px" and measured["area"] == found["area_px"]
+    assert measured["box"] == found["box"]
+    assert segment(image, "--box=60,50,60.2,50.2", "--not=60,50", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["objects"]
+    assert found["area_px"] == 0 and found["measurements"] is None
+
+
+def test_lengths_are_in_mm_where_the_spacing_is_known(
+    segment: Segment, image: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from ultrasam.io import scan
+
+    def with_region(path: Any) -> scan.Scan:
+        found = read_scan(path)
+        return scan.Scan(found.path, found.frames, (scan.Region("2D", (0, 0, 80, 60), (0.5, 0.25)),))
+
+    read_scan = scan.read_scan
+    assert segment(image, "--box=10,10,40,30") == 0
+    assert "mm" not in capsys.readouterr().out.splitlines()[0]
+    monkeypatch.setattr(scan, "read_scan", with_region)
+    assert segment(image, "--box=10,10,40,30", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["objects"]
+    assert found["measurements"]["unit"] == "mm"
+    assert found["measurements"]["area"] == pytest.approx(found["area_px"] * 0.5 * 0.25)
+    assert segment(image, "--box=10,10,40,30") == 0
+    long = found["measurements"]["long_diameter"]["length"]
+    assert f", {long:.1f} x " in capsys.readouterr().out

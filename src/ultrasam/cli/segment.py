@@ -5,8 +5,8 @@ refine the one box or calliper, or without any they make one object together, th
 clicks on several boxes run once per object. Coordinates are pixels from the top left corner of the image.
 
 One file: written to the output folder are STEM_mask.png (0 and 255; all objects in one; see --masks),
-STEM_overlay.png and STEM_coco.json (COCO: one annotation per object with mask, box, area, score, prompts and measurements).
-STEM is the file's name without its ending, with _frameN where --frame was given.
+STEM_overlay.png and STEM_coco.json (COCO: one annotation per object with mask, box, area, score, prompts and
+measurements). STEM is the file's name without its ending, with _frameN where --frame was given.
 
 Several files, a folder with all below it, a pattern, or --frames: the same prompts are given to every frame.
 A COCO file (FILE.json): the boxes or points of its objects are the prompts, see --prompts. The pictures are
@@ -136,9 +136,7 @@ def run(args: Namespace) -> int:
 def settings_of(args: Namespace) -> Settings:
     from ultrasam.predict.frames import Settings
 
-    return Settings(
-        masks=args.masks, overlay=not args.no_overlay, segmentation=args.coco, refine=args.refine
-    )
+    return Settings(masks=args.masks, overlay=not args.no_overlay, segmentation=args.coco, refine=args.refine)
 
 
 def summary_of(result: Result, scan: Scan) -> dict[str, Any]:
