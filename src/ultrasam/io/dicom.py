@@ -6,7 +6,7 @@ import math
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ _KEYWORDS = [
     *("Rows", "Columns", "SamplesPerPixel"),
     *("PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "PixelPresentation", "RescaleSlope", "RescaleIntercept"),
-    *("WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
     *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
     *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
@@ -49,9 +49,9 @@ _WITHOUT_PIXELS = (
 def read_dicom(path: Path) -> Scan:
     """Open a DICOM file with pixel data, with or without preamble; its frames are decoded when asked for.
 
-    Colour (RGB, YBR, palette) becomes RGB; grey gets rescale and window (linear) and MONOCHROME1 is inverted,
-    so that high is bright. Raises UltrasamError; warns if it is not ultrasound or if its regions do not fit
-    its frames.
+    Colour (RGB, YBR, palette) becomes RGB; grey gets its rescale or modality table, then its VOI table or
+    window, and MONOCHROME1 is inverted, so that high is bright. Raises UltrasamError; warns if it is not
+    ultrasound or if its regions do not fit its frames.
     """
     try:
         header = _read_header(path)
@@ -116,6 +116,7 @@ def _at_pixel_data(file: BinaryIO) -> bool:
 
 def _check_pixel_data(path: Path, file: BinaryIO, header: Dataset) -> None:
     """Raise UltrasamError if the header shows that no frame can be decoded; `file` is behind the tag."""
+    from pydicom import uid
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import get_expected_length
 
@@ -129,8 +130,13 @@ def _check_pixel_data(path: Path, file: BinaryIO, header: Dataset) -> None:
         can_decode = False
     if not can_decode:
         raise UltrasamError(
-            f"{shown(path)} is compressed as {syntax.name}, for which no decoder is installed: "
-            "install python-gdcm for JPEG Lossless and JPEG-LS, or export it as JPEG or uncompressed"
+            f"{shown(path)} is compressed as {syntax.name}, for which no decoder is installed: for JPEG "
+            "Lossless and JPEG-LS run: pip install 'ultrasam[dicom]'; or export it as JPEG or uncompressed"
+        )
+    if syntax == uid.JPEGExtended12Bit and int(header.get("BitsStored") or 8) > 8:
+        raise UltrasamError(
+            f"{shown(path)} is compressed as JPEG of 12 bits, which is not decoded: export it as JPEG 2000 "
+            "or uncompressed"
         )
     if not syntax.is_encapsulated:
         if "PixelData" in header:
@@ -165,23 +171,48 @@ def _decode(path: Path, header: Dataset, index: int) -> ByteArray:
 
 
 def _from_grey(values: NDArray[np.generic], header: Dataset) -> ByteArray:
-    """Stored values -> rescale -> window -> (H, W) uint8 (PS3.3 C.11.1.1.2, C.11.2.1.2).
+    """Stored values -> rescale or modality table -> VOI table or window -> (H, W) uint8.
 
-    Without a window up to 8 stored bits are taken as they are and more as `grey_to_bytes` takes them.
+    PS3.3 C.11.1 and C.11.2; of several windows or tables the first, a table before a window.
+    Without both up to 8 stored bits are taken as they are and more as `grey_to_bytes` takes them.
     """
     centre, width = _number(header, "WindowCenter"), _number(header, "WindowWidth") or 0.0
     slope, intercept = _number(header, "RescaleSlope") or 1.0, _number(header, "RescaleIntercept") or 0.0
-    bits = int(header.BitsStored)
-    if centre is not None and width >= 1:
-        if header.get("VOILUTFunction") != "LINEAR_EXACT":
-            centre, width = centre - 0.5, width - 1
+    bits, is_signed = int(header.BitsStored), bool(header.get("PixelRepresentation"))
+    if header.get("ModalityLUTSequence"):
+        values, bits = _from_table(values, header.ModalityLUTSequence[0], header)
+        is_signed, slope, intercept = False, 1.0, 0.0
+    if header.get("VOILUTSequence"):
+        rescaled = np.rint(values.astype(np.float64) * slope + intercept)
+        values, bits = _from_table(rescaled, header.VOILUTSequence[0], header)
+        grey = scale_to_bytes(values, 0, 2**bits - 1)
+    elif centre is not None and width >= 1:
         values = values.astype(np.float64) * slope + intercept
-        grey = scale_to_bytes(values, centre - width / 2, centre + width / 2)
-    elif bits > 8 or header.get("PixelRepresentation"):
+        function = header.get("VOILUTFunction")
+        if function == "SIGMOID":
+            values, low, high = np.tanh(2 * (values - centre) / width), -1.0, 1.0  # 1 / (1 + exp(-4 ...))
+        else:
+            if function != "LINEAR_EXACT":
+                centre, width = centre - 0.5, width - 1
+            low, high = centre - width / 2, centre + width / 2
+        grey = scale_to_bytes(values, low, high)
+    elif bits > 8 or is_signed:
         grey = grey_to_bytes(values)
     else:
         grey = scale_to_bytes(values, 0, 2**bits - 1)
     return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def _from_table(values: NDArray[Any], item: Dataset, header: Dataset) -> tuple[NDArray[np.uint16], int]:
+    """The entries of a modality or VOI table for `values`, and how many bits they have."""
+    count, first, bits = (int(number) for number in item.LUTDescriptor)
+    data = item.LUTData
+    if isinstance(data, bytes):
+        count = count or 2**16
+        order = "<" if header.original_encoding[1] else ">"
+        data = np.frombuffer(data, np.uint8 if len(data) < 2 * count else f"{order}u2")
+    table = np.atleast_1d(np.asarray(data, np.uint16))
+    return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)], bits
 
 
 def _from_palette(values: NDArray[np.generic], header: Dataset) -> ByteArray:
