@@ -49,3 +49,16 @@ def compressed(ds: Dataset, frames: list[bytes], syntax: str, with_offsets: bool
     ds.PixelData = encapsulate(frames, has_bot=with_offsets)
     ds["PixelData"].is_undefined_length = True
     return ds
+
+
+def ultrasound_region(
+    *corners: int, delta: Any = 0.025, units: tuple[int, int] = (3, 3), kind: int = 1
+) -> Dataset:
+    item = Dataset()
+    item.RegionSpatialFormat, item.RegionDataType = kind, 1
+    item.RegionLocationMinX0, item.RegionLocationMinY0, item.RegionLocationMaxX1, item.RegionLocationMaxY1 = (
+        corners
+    )
+    item.PhysicalUnitsXDirection, item.PhysicalUnitsYDirection = units
+    item.PhysicalDeltaX, item.PhysicalDeltaY = (delta, 2 * delta if delta else delta)
+    return item

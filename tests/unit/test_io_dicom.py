@@ -15,7 +15,7 @@ from pydicom import examples, uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.processing import convert_color_space
-from tests.dicoms import Array, compressed, dataset, saved
+from tests.dicoms import Array, compressed, dataset, saved, ultrasound_region
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.io.scan import Scan, read_scan
@@ -275,19 +275,6 @@ def test_a_still_has_one_frame_whatever_the_header_says(tmp_path: Path, count: i
 
 
 # Regions and what is told of a file
-
-
-def ultrasound_region(
-    *corners: int, delta: Any = 0.025, units: tuple[int, int] = (3, 3), kind: int = 1
-) -> Dataset:
-    item = Dataset()
-    item.RegionSpatialFormat, item.RegionDataType = kind, 1
-    item.RegionLocationMinX0, item.RegionLocationMinY0, item.RegionLocationMaxX1, item.RegionLocationMaxY1 = (
-        corners
-    )
-    item.PhysicalUnitsXDirection, item.PhysicalUnitsYDirection = units
-    item.PhysicalDeltaX, item.PhysicalDeltaY = (delta, 2 * delta if delta else delta)
-    return item
 
 
 def test_spacing_only_where_both_axes_are_in_centimetres(tmp_path: Path) -> None:

@@ -122,13 +122,14 @@ def _warm(image: Path, args: Namespace) -> dict[str, float]:
     import sys
     from functools import partial
 
-    import ultrasam
+    from ultrasam.io.scan import read_scan
+    from ultrasam.predict.model import load as load_model
 
     def load() -> Any:
-        model = ultrasam.load(args.model, threads=args.threads, engine=args.engine)
+        model = load_model(args.model, threads=args.threads, engine=args.engine)
         return model, model.session(pixels)
 
-    pixels = ultrasam.read_scan(image).frames[0].copy()
+    pixels = read_scan(image).frames[0].copy()
     loaded, (model, session) = _timed(load)
     height, width = pixels.shape[:2]
     first, _ = _timed(lambda: session.click(width / 2, height / 2))

@@ -72,6 +72,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="a second look, enlarged: zoom at every object, auto at small ones",
     )
     parser.add_argument(
+        "--crop",
+        choices=("none", "auto", "region"),
+        default="none",
+        help="look at the ultrasound alone: region as the DICOM header says, or else what is not black; auto "
+        "where much is not ultrasound",
+    )
+    parser.add_argument(
         "--frame", type=int, metavar="N", help="frame of a clip, from 0; negative from its end"
     )
     parser.add_argument(
@@ -136,7 +143,13 @@ def run(args: Namespace) -> int:
 def settings_of(args: Namespace) -> Settings:
     from ultrasam.predict.frames import Settings
 
-    return Settings(masks=args.masks, overlay=not args.no_overlay, segmentation=args.coco, refine=args.refine)
+    return Settings(
+        masks=args.masks,
+        overlay=not args.no_overlay,
+        segmentation=args.coco,
+        refine=args.refine,
+        crop=args.crop,
+    )
 
 
 def summary_of(result: Result, scan: Scan) -> dict[str, Any]:
@@ -205,7 +218,7 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
         remark(f"{shown(file)} has {len(scan.frames)} frames: took frame 0, choose with --frame N")
 
     model = prepare(weights, threads=threads)
-    results = segment_frame(model, image, asks, settings.refine)
+    results = segment_frame(model, scan, image, asks, settings)
     for place, result in enumerate(results, start=1):
         if result.empty:
             remark(f"the mask of object {place} is empty: move or add a prompt")

@@ -154,7 +154,7 @@ class _Batch:
         asks = item.asks(width, height)
         for ask in asks:
             ask.check(width, height)
-        results = segment_frame(self._model, image, asks, self._settings.refine)
+        results = segment_frame(self._model, scan, image, asks, self._settings)
         summaries = [self._summarise(result, scan) for result in results]
         annotations = [
             annotation_of(result, self._settings, summary)

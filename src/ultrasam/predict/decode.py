@@ -62,7 +62,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Detail:
-    """The answer to a second look: `logits` (4h, 4w) float32 on the square grid of `view`."""
+    """The answer to a look at a part of the frame: `logits` (4h, 4w) float32 on the square grid of `view`."""
 
     view: View
     logits: FloatArray
@@ -72,7 +72,7 @@ class Detail:
 class Answer:
     """What the model says about one object: `logits` (4h, 4w) float32 and `score`, its predicted IoU.
 
-    After a second look `detail` holds its own answer, and `logits` the same mask on the grid of the frame.
+    After a look at a part of the frame `detail` holds its own answer, and `logits` the same mask on the grid of the frame.
     """
 
     logits: FloatArray
@@ -87,7 +87,7 @@ class Result:
     `mask` bool (H, W); `score` the predicted IoU in [0, 1], 0 without prompts, nan for a prior mask that no
     prompt has refined; `logits` float32 (4h, 4w) on the model's square grid
     (`ultrasam.core.geometry.upsample_logits` brings them to the frame); `prompts` what was asked; `view` the
-    part of the frame that a second look enlarged, where there was one: `mask` is finer there than `logits`.
+    part of the frame that was looked at last if it was not all of it: `mask` is finer there than `logits`.
     The arrays are read-only.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ from ultrasam.core.masks import encode_rle
 from ultrasam.core.overlay import draw_overlay
 from ultrasam.core.polygons import mask_to_polygons
 from ultrasam.core.prompts import Point, Prompts, calliper_prompts
+from ultrasam.io.scan import Scan
+from ultrasam.predict.crop import DEFAULT_CROP
 from ultrasam.predict.decode import Result
 from ultrasam.predict.model import Model
 from ultrasam.predict.refine import DEFAULT_REFINE
@@ -44,21 +46,25 @@ class Settings:
     `masks`: "union" one PNG with 0 and 255, all objects together; "labels" one PNG with 0 and the numbers of
     the objects from 1, a later one over an earlier; "objects" one PNG with 0 and 255 for each; "none".
     `overlay`: whether a picture of the frame with masks and prompts is written. `segmentation`: how a mask is
-    written in COCO, exact both ways. `refine`: whether objects are looked at a second time, see
-    `Model.session`.
+    written in COCO, exact both ways. `refine`: whether objects are looked at a second time;
+    `crop`: whether only the ultrasound is looked at; see `Model.session`.
     """
 
     masks: Literal["union", "labels", "objects", "none"] = "union"
     overlay: bool = True
     segmentation: Literal["rle", "polygons"] = "rle"
     refine: str = DEFAULT_REFINE
+    crop: str = DEFAULT_CROP
 
 
 def segment_frame(
-    model: Model, image: ByteArray, asks: Sequence[Ask], refine: str = DEFAULT_REFINE
+    model: Model, scan: Scan, image: ByteArray, asks: Sequence[Ask], settings: Settings
 ) -> list[Result]:
-    """One result per object of an image (H, W, 3) uint8; each prompt is one step, as in a `Session`."""
-    session = model.session(image, refine=refine)
+    """One result per object of `image` (H, W, 3) uint8, a frame of `scan`; each prompt is one step, as in a
+    `Session`.
+    """
+    still = replace(scan, frames=[image])
+    session = model.session(still, refine=settings.refine, crop=settings.crop)
     for number, ask in enumerate(asks, start=1):
         session.object(f"object-{number}")
         if ask.calliper is not None:

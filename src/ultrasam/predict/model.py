@@ -16,9 +16,10 @@ from ultrasam.core.prompts import Prompts, prompts_of
 from ultrasam.engines.base import Engine
 from ultrasam.engines.cache import EmbeddingCache
 from ultrasam.engines.onnx import OnnxEngine
-from ultrasam.io.scan import FrameIndexError, Scan, read_scan
+from ultrasam.io.scan import FrameIndexError, Region, Scan, read_scan
+from ultrasam.predict.crop import DEFAULT_CROP, checked_crop, crop_of
 from ultrasam.predict.decode import Result, result_of
-from ultrasam.predict.refine import DEFAULT_REFINE, EncodedFrame, checked_refine
+from ultrasam.predict.refine import DEFAULT_REFINE, EncodedFrame, checked_refine, view_of_box
 from ultrasam.predict.session import Session
 from ultrasam.zoo.card import Card
 from ultrasam.zoo.store import DEFAULT_MODEL, Weights, find, tell_licence
@@ -37,18 +38,34 @@ class Model:
     engine: Engine
     cache: EmbeddingCache = field(default_factory=EmbeddingCache, repr=False)
 
-    def session(self, source: Source, frame: int = 0, *, refine: str = DEFAULT_REFINE) -> Session:
+    def session(
+        self,
+        source: Source,
+        frame: int = 0,
+        *,
+        refine: str = DEFAULT_REFINE,
+        crop: str = DEFAULT_CROP,
+    ) -> Session:
         """Open one frame for prompting: a path, a `Scan`, or an array (H, W) or (H, W, 3) uint8.
 
         The frame is encoded once, here. `refine` "zoom" looks at every object a second time, enlarged, "auto"
-        at small ones, "none" never; each part that is looked at is encoded once. Raises UltrasamError if the
-        frame cannot be read or does not exist.
+        at small ones, "none" never. `crop` "region" encodes only the part that is ultrasound (as the DICOM
+        header says, or else what is not black), "auto" where much of the frame is not, "none" never; prompts
+        beside it still ask the whole frame. Each part that is looked at is encoded once. Raises UltrasamError
+        if the frame cannot be read or does not exist.
         """
         checked_refine(refine)
-        return Session(self._encoded(as_rgb(pixels_of(source, frame)), refine))
+        checked_crop(crop)
+        return Session(self._encoded(*opened(source, frame), refine, crop))
 
-    def _encoded(self, image: ByteArray, refine: str) -> EncodedFrame:
-        return EncodedFrame(self.engine, image, *self.encode(image), self.encode, refine)
+    def _encoded(self, image: ByteArray, regions: Sequence[Region], refine: str, crop: str) -> EncodedFrame:
+        part = crop_of(image, regions, crop)
+        view = None if part is None else view_of_box(part, self.card.image_size)
+        encoded = EncodedFrame(
+            self.engine, image, self.encode, self.card.image_size, self.card.mask_side, refine, view
+        )
+        encoded.prepare()
+        return encoded
 
     def encode(self, image: NDArray[Any]) -> tuple[FloatArray, Frame]:
         """Embedding (1, C, h, w) of an image (H, W) or (H, W, 3) uint8, and how it lies in the input."""
@@ -64,6 +81,7 @@ class Model:
         points: Sequence[PerObject | None] | None = None,
         labels: Sequence[PerObject | None] | None = None,
         refine: str = DEFAULT_REFINE,
+        crop: str = DEFAULT_CROP,
     ) -> list[list[Result]]:
         """Segment N_i objects in each image i (of a clip: its first frame); returns one list of results per
         image.
@@ -71,12 +89,13 @@ class Model:
         `boxes[i]` (N_i, 4) x0, y0, x1, y1; `points[i]` holds for each object its clicks (K, 2), or is an
         array (N_i, 2) with one click per object; `labels[i]` holds for each object its (K,) 1 or 0, default
         all 1. Both boxes and points: the clicks refine the box. The answers are those of a `Session` given
-        the same prompts and `refine`, box first; objects with equally many prompts are decoded together.
-        Raises UltrasamError on the first image or prompt that cannot be used.
+        the same prompts, `refine` and `crop`, box first; objects with equally many prompts are decoded
+        together. Raises UltrasamError on the first image or prompt that cannot be used.
         """
         if isinstance(images, (str, os.PathLike, Scan)):
             raise UltrasamError("predict takes a list of images: write [image] for a single one")
         checked_refine(refine)
+        checked_crop(crop)
         sources = list(images)
         for name, values in (("boxes", boxes), ("points", points), ("labels", labels)):
             if values is not None and len(values) != len(sources):
@@ -92,14 +111,15 @@ class Model:
                     None if labels is None else labels[i],
                 ),
                 refine,
+                crop,
             )
             for i, source in enumerate(sources)
         ]
 
-    def _predict(self, source: Source, objects: list[Prompts], refine: str) -> list[Result]:
-        image = as_rgb(pixels_of(source, 0))
+    def _predict(self, source: Source, objects: list[Prompts], refine: str, crop: str) -> list[Result]:
+        image, regions = opened(source, 0)
         objects = [prompts.checked(image.shape[1], image.shape[0]) for prompts in objects]
-        encoded = self._encoded(image, refine)
+        encoded = self._encoded(image, regions, refine, crop)
         answers = encoded.ask_rounds(objects)
         pairs = zip(answers, objects, strict=True)
         return [result_of(answer, prompts, encoded.frame) for answer, prompts in pairs]
@@ -139,18 +159,18 @@ def prepare(weights: Weights, *, threads: int | None = None, device: str = "cpu"
     return Model(card, engine)
 
 
-def pixels_of(source: Source, frame: int) -> NDArray[Any]:
-    """The pixels of one frame of a path, scan or array."""
+def opened(source: Source, frame: int) -> tuple[ByteArray, tuple[Region, ...]]:
+    """One frame (H, W, 3) uint8 of a path, scan or array, and the ultrasound regions that are known of it."""
     if isinstance(source, np.ndarray):
         if frame not in (0, -1):
             raise FrameIndexError(f"an array is one frame, there is no frame {frame}: use 0")
-        return source
+        return as_rgb(source), ()
     if not isinstance(source, (str, os.PathLike, Scan)):
         raise UltrasamError(
             f"an image is a path, a scan or an array, got {type(source).__name__}: try numpy.asarray(image)"
         )
     scan = source if isinstance(source, Scan) else read_scan(source)
-    return scan.frames[frame]
+    return as_rgb(scan.frames[frame]), scan.regions
 
 
 def objects_of(boxes: PerObject | None, points: PerObject | None, labels: PerObject | None) -> list[Prompts]:

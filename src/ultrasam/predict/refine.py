@@ -1,4 +1,4 @@
-"""A second look at a small object: the part of the frame around it, enlarged, encoded and asked again.
+"""What of a frame the model looks at: all of it or its ultrasound, then a small object once more, enlarged.
 
 A model sees a frame at its own input size. Of an object that fills a tenth of the frame it sees little; cut
 out with some context, the same object fills half of the input.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,23 +35,34 @@ _GAIN_AUTO = 2.0
 
 @dataclass(frozen=True, eq=False)
 class EncodedFrame:
-    """An encoded frame, and what is needed to encode parts of it.
+    """A frame of which the whole, or the part that is ultrasound, is encoded, and what encodes parts of it.
 
-    `image` (H, W, 3) uint8; `encode` gives the embedding (1, C, h, w) of such an image; `refine` is one of
-    `REFINE`.
+    `image` (H, W, 3) uint8; `encode` gives the embedding (1, C, h, w) of such an image and how it lies in the
+    model's input; `size` and `side` are those of the model's input and masks; `refine` is one of `REFINE`;
+    `crop` is the part that is looked at first, None for the whole. Prompts beside it ask the whole frame.
     """
 
     engine: Engine
     image: ByteArray
-    embedding: FloatArray
-    frame: Frame
     encode: Encode
+    size: int
+    side: int
     refine: str = DEFAULT_REFINE
+    crop: View | None = None
+
+    @cached_property
+    def frame(self) -> Frame:
+        """How the whole image lies in the model's input."""
+        return Frame(self.image.shape[1], self.image.shape[0], self.size)
+
+    def prepare(self) -> None:
+        """Encode what is looked at first."""
+        _ = self._whole if self.crop is None else self._cropped
 
     def ask_rounds(self, objects: Sequence[Prompts]) -> list[Answer]:
         """Every object's prompts fed one after the other, as if given one by one to a `Session`."""
-        if self.refine == "none":
-            return decode_rounds(self.engine, self.embedding, self.frame, objects)
+        if self.refine == "none" and self.crop is None:
+            return decode_rounds(self.engine, self._whole, self.frame, objects)
         answers: list[Answer] = []
         for prompts in objects:
             answer: Answer | None = None
@@ -63,31 +75,50 @@ class EncodedFrame:
     def ask(self, prompts: Prompts, before: Answer | None) -> Answer:
         """One round for one object: all its prompts and the answer to the round before.
 
-        While every prompt lies in the view of the round before, only that view is asked; else the whole
+        While every prompt lies in the enlarged view of the round before, only that view is asked; else the
         frame, and then the view of what was found.
         """
-        if before is not None and before.detail is not None and self.refine != "none":
+        if before is not None and before.detail is not None:
             view = before.detail.view
-            if view.holds(prompts):
-                return self._look(prompts, before, view, before.detail.logits)
-        previous = None if before is None else before.logits
-        (answer,) = decode(self.engine, self.embedding, self.frame, [prompts], [previous])
+            if view != self.crop and view.holds(prompts):
+                return self._look(prompts, view, before)
+        if self.crop is not None and self.crop.holds(prompts):
+            answer = self._look(prompts, self.crop, before)
+        else:
+            previous = None if before is None else before.logits
+            (answer,) = decode(self.engine, self._whole, self.frame, [prompts], [previous])
         view_of_it = self._view_of(prompts, answer)
-        if view_of_it is None:
-            return answer
-        full = upsample_logits(answer.logits, self.frame)
-        prior = to_grid(view_of_it.of(full), len(answer.logits), -PRIOR_LOGIT)
-        return self._look(prompts, answer, view_of_it, prior)
+        return answer if view_of_it is None else self._look(prompts, view_of_it, answer)
 
-    def _look(self, prompts: Prompts, answer: Answer, view: View, prior: FloatArray) -> Answer:
+    @cached_property
+    def _whole(self) -> FloatArray:
+        return self.encode(self.image)[0]
+
+    @cached_property
+    def _cropped(self) -> FloatArray:
+        assert self.crop is not None
+        return self.encode(np.ascontiguousarray(self.crop.of(self.image)))[0]
+
+    def _look(self, prompts: Prompts, view: View, before: Answer | None) -> Answer:
         """The answer of the view, with its logits brought back to the grid of the frame as well."""
-        embedding, frame = self.encode(np.ascontiguousarray(view.of(self.image)))
-        (detail,) = decode(self.engine, embedding, frame, [view.prompts(prompts)], [prior])
+        if view == self.crop:
+            embedding = self._cropped
+        else:
+            embedding, _ = self.encode(np.ascontiguousarray(view.of(self.image)))
+        prior = None if before is None else self._prior(view, before)
+        (detail,) = decode(self.engine, embedding, view.frame, [view.prompts(prompts)], [prior])
         full = np.full(self.image.shape[:2], -PRIOR_LOGIT, np.float32)
-        view.of(full)[:] = upsample_logits(detail.logits, frame)
-        logits = to_grid(full, len(answer.logits), -PRIOR_LOGIT)
+        view.of(full)[:] = upsample_logits(detail.logits, view.frame)
+        logits = to_grid(full, self.side, -PRIOR_LOGIT)
         logits.flags.writeable = False
         return Answer(logits, detail.score, Detail(view, detail.logits))
+
+    def _prior(self, view: View, before: Answer) -> FloatArray:
+        """What was answered before, as logits (side, side) on the grid of the view."""
+        if before.detail is not None and before.detail.view == view:
+            return before.detail.logits
+        full = upsample_logits(before.logits, self.frame)
+        return to_grid(view.of(full), self.side, -PRIOR_LOGIT)
 
     def _view_of(self, prompts: Prompts, answer: Answer) -> View | None:
         """Where to look again; None where it is not wanted, nothing was found or nothing would be gained."""
@@ -97,7 +128,8 @@ class EncodedFrame:
         if not mask.any():
             return None
         view = view_around(region_of(mask, prompts), self.frame)
-        gain = max(self.frame.width, self.frame.height) / max(view.frame.width, view.frame.height)
+        seen = self.frame if answer.detail is None else answer.detail.view.frame
+        gain = max(seen.width, seen.height) / max(view.frame.width, view.frame.height)
         return view if gain >= (_GAIN_AUTO if self.refine == "auto" else _GAIN_MIN) else None
 
 
@@ -106,6 +138,12 @@ def checked_refine(refine: str) -> str:
     if refine not in REFINE:
         raise UltrasamError(f"there is no refinement {refine!r:.40}: use one of {', '.join(REFINE)}")
     return refine
+
+
+def view_of_box(box: tuple[int, int, int, int], size: int) -> View:
+    """The part `box` (x0, y0, x1, y1) of a frame in an input of `size` pixels."""
+    x0, y0, x1, y1 = box
+    return View(box, Frame(x1 - x0, y1 - y0, size))
 
 
 def region_of(mask: BoolArray, prompts: Prompts) -> Box:
@@ -127,7 +165,7 @@ def view_around(region: Box, frame: Frame) -> View:
     side = max(_CONTEXT * max(x1 - x0, y1 - y0), max(frame.width, frame.height) / _GAIN_MAX)
     left, right = _span((x0 + x1) / 2, side, frame.width)
     top, bottom = _span((y0 + y1) / 2, side, frame.height)
-    return View((left, top, right, bottom), Frame(right - left, bottom - top, frame.size))
+    return view_of_box((left, top, right, bottom), frame.size)
 
 
 def _span(centre: float, side: float, limit: int) -> tuple[int, int]:

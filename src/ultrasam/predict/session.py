@@ -151,7 +151,7 @@ class Session:
 
     @property
     def _side(self) -> int:
-        return 4 * int(self._encoded.embedding.shape[-1])
+        return self._encoded.side
 
     def _prior_logits(self, prior: NDArray[Any]) -> FloatArray:
         prior = np.asarray(prior)
