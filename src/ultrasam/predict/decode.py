@@ -72,7 +72,8 @@ class Detail:
 class Answer:
     """What the model says about one object: `logits` (4h, 4w) float32 and `score`, its predicted IoU.
 
-    After a look at a part of the frame `detail` holds its own answer, and `logits` the same mask on the grid of the frame.
+    After a look at a part of the frame `detail` holds its own answer, and `logits` the same mask on the grid
+    of the frame.
     """
 
     logits: FloatArray
