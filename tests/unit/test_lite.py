@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from ultrasam.models.efficientnet_lite import Conv2d, EfficientNetLite, SameConv2d  # noqa: E402
-from ultrasam.models.lite import LiteConfig, LiteSam, draw_prompts  # noqa: E402
+from ultrasam.models.lite import ConvBlock, LiteConfig, LiteDecoder, LiteSam, draw_prompts  # noqa: E402
 
 TINY = LiteConfig(image_size=64, pyramid=16, fine=4, widths=(8, 16, 16, 16))
 
@@ -207,3 +207,21 @@ def test_nothing_is_frozen_unless_asked():
     backbone.freeze(0)
     backbone.train()
     assert backbone._bn0.training and all(p.requires_grad for p in backbone.parameters())
+
+
+def test_the_stem_is_a_convolution_of_folded_pixels() -> None:
+    """One convolution of 6 x 6 and stride 2 stands for folding 2 x 2 pixels into channels and then 3 x 3."""
+    torch.manual_seed(0)
+    decoder = LiteDecoder(LiteConfig(image_size=64)).double()
+    maps = torch.randn(2, 11, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(decoder._stem(maps), decoder.stem4(F.pixel_unshuffle(maps, 2)))
+
+
+def test_a_block_scales_weights_as_it_would_scale_maps() -> None:
+    torch.manual_seed(0)
+    block = ConvBlock(8, 3).double()
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(2, 8, 12, 12, dtype=torch.float64)
+    hidden = F.relu(block.expand(block.norm(block.spatial(x))))
+    torch.testing.assert_close(block(x), x + block.scale * block.project(hidden))
