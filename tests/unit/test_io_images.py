@@ -230,9 +230,9 @@ def test_a_text_with_the_name_of_an_image(tmp_path: Path, name: str) -> None:
         read_scan(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a", "a.dcm", "a.nii.gz", "a.mp4"])
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.dcm", "a.ima"])
 def test_a_file_of_another_kind(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"\x00\x00\x00\x18ftypmp42" + b"some other content " * 50)
+    (tmp_path / name).write_bytes(b"some other content " * 50)
     with pytest.raises(UltrasamError, match=f"{name} is neither a DICOM file nor an image: give a PNG"):
         read_scan(tmp_path / name)
 

@@ -163,7 +163,9 @@ class _Volume:
             raise EOFError(f"{self.path.stat().st_size:,} of {self._bytes:,} bytes")
 
     def _damaged(self, error: Exception) -> UltrasamError:
-        detail = reason(error).rsplit("ITK ERROR: ", 1)[-1]
+        # SimpleITK says where in its code, ITK what, and a format's own library in its last line why.
+        lines = str(error).rsplit("::ERROR:", 1)[-1].strip().splitlines()
+        detail = " ".join(lines[-1].split()).replace(f'"{self.path}"', "it") if lines else reason(error)
         return UltrasamError(
             f"{shown(self.path)} cannot be read as a volume ({detail:.120}): export it again"
         )
