@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ultrasam.io.scan import read_scan as read_scan
     from ultrasam.measure.measurements import Measurements as Measurements
     from ultrasam.measure.measurements import measure_mask as measure_mask
+    from ultrasam.predict.clip import Clip as Clip
     from ultrasam.predict.decode import Result as Result
     from ultrasam.predict.model import Model as Model
     from ultrasam.predict.model import load as load
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # public name -> module that defines it
 _EXPORTS = {
+    "Clip": "ultrasam.predict.clip",
     "Measurements": "ultrasam.measure.measurements",
     "Model": "ultrasam.predict.model",
     "Result": "ultrasam.predict.decode",
@@ -40,6 +42,7 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "Clip",
     "Measurements",
     "Model",
     "Result",

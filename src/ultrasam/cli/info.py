@@ -47,8 +47,9 @@ def collect(threads: int | None = None) -> dict[str, Any]:
     import onnxruntime
 
     from ultrasam import __version__
+    from ultrasam.engines.disk import size_of
     from ultrasam.engines.threads import checked_threads, usable_cores
-    from ultrasam.zoo.store import DEFAULT_MODEL, model_folders, store
+    from ultrasam.zoo.store import DEFAULT_MODEL, home, model_folders, store
 
     checked_threads(threads)
     models = [_inspect(name, folder, threads) for name, folder in model_folders().items()]
@@ -66,6 +67,7 @@ def collect(threads: int | None = None) -> dict[str, Any]:
         "cores": usable_cores(),
         "threads": checked_threads(threads),
         "store": str(store()),
+        "embeddings": {"folder": str(home() / "embeddings"), "bytes": size_of(home() / "embeddings")},
         "models": models,
         "problems": problems,
     }
@@ -147,6 +149,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
         f"cores      {report['cores']} physical, {report['threads']} threads per model call",
         f"store      {report['store']}",
     ]
+    if report["embeddings"]["bytes"]:
+        kept = report["embeddings"]
+        lines.append(f"embeddings {kept['bytes'] / 2**20:.0f} MiB in {kept['folder']}; may be deleted")
     for model in report["models"]:
         state = "SHA-256 ok" if "self_test" in model else "cannot be used"
         lines.append(

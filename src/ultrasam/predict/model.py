@@ -15,6 +15,7 @@ from ultrasam.core.geometry import ByteArray, FloatArray, Frame, as_rgb, letterb
 from ultrasam.core.prompts import Prompts, prompts_of
 from ultrasam.engines.base import Engine
 from ultrasam.engines.cache import EmbeddingCache
+from ultrasam.engines.disk import DiskCache, folder_for
 from ultrasam.engines.onnx import OnnxEngine
 from ultrasam.io.scan import FrameIndexError, Region, Scan, read_scan
 from ultrasam.predict.crop import DEFAULT_CROP, checked_crop, crop_of
@@ -22,7 +23,7 @@ from ultrasam.predict.decode import Result, result_of
 from ultrasam.predict.refine import DEFAULT_REFINE, EncodedFrame, checked_refine, view_of_box
 from ultrasam.predict.session import Session
 from ultrasam.zoo.card import Card
-from ultrasam.zoo.store import DEFAULT_MODEL, Weights, find, tell_licence
+from ultrasam.zoo.store import DEFAULT_MODEL, Weights, find, home, tell_licence
 
 # A path, an opened scan, or an array (H, W) or (H, W, 3) uint8.
 Source = str | os.PathLike[str] | Scan | NDArray[Any]
@@ -136,27 +137,36 @@ def load(
     threads: int | None = None,
     engine: str = "onnx",
     device: str = "cpu",
+    keep_embeddings: bool = False,
 ) -> Model:
     """A model by name (bundled, then in the store) or by folder, ready to use.
 
     `threads` per model call, default: the physical cores, at most 8; `engine` "onnx"; `device` "cpu", or
-    "cuda" with onnxruntime-gpu. The first time in a process it tells on stderr under which licence the
-    weights are. Raises UltrasamError for an unknown model (it lists the known ones), a missing file, or one
-    whose SHA-256 is not the card's.
+    "cuda" with onnxruntime-gpu. `keep_embeddings` keeps what was encoded on disk too (in `embeddings` of
+    ULTRASAM_HOME, at most 2 GiB), so that the next run on the same frames starts at once. The first time in a
+    process it tells on stderr under which licence the weights are. Raises UltrasamError for an unknown model
+    (it lists the known ones), a missing file, or one whose SHA-256 is not the card's.
     """
     if engine != "onnx":
         raise UltrasamError(f"there is no engine {engine!r}: use onnx")
-    return prepare(find(model), threads=threads, device=device)
+    return prepare(find(model), threads=threads, device=device, keep_embeddings=keep_embeddings)
 
 
-def prepare(weights: Weights, *, threads: int | None = None, device: str = "cpu") -> Model:
+def prepare(
+    weights: Weights,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    keep_embeddings: bool = False,
+) -> Model:
     """`load` for a model that `ultrasam.zoo.store.find` has already found and checked."""
     card = weights.card
     if card.resize != "pil":
         raise UltrasamError(f"the model {card.id} wants its images resized by {card.resize}, not pil")
     engine = OnnxEngine(weights, threads=threads, device=device)
     tell_licence(card.name, card.licence)
-    return Model(card, engine)
+    disk = DiskCache(folder_for(card, home())) if keep_embeddings else None
+    return Model(card, engine, EmbeddingCache(disk=disk, shape=(1, *card.embedding)))
 
 
 def opened(source: Source, frame: int) -> tuple[ByteArray, tuple[Region, ...]]:
