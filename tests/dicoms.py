@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -62,3 +63,23 @@ def ultrasound_region(
     item.PhysicalUnitsXDirection, item.PhysicalUnitsYDirection = units
     item.PhysicalDeltaX, item.PhysicalDeltaY = (delta, 2 * delta if delta else delta)
     return item
+
+
+def by_gdcm(folder: Path, pixels: Array, syntax: str, name: str = "scan.dcm", **elements: Any) -> Path:
+    """A file compressed by GDCM as `syntax`, one of its names; skips the test without the extra `dicom`."""
+    gdcm = pytest.importorskip("gdcm", reason="needs the extra dicom")
+    plain = saved(folder, dataset(pixels, "MONOCHROME2", **elements), "plain.dcm")
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(plain))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(folder / name))
+    assert writer.Write()
+    plain.unlink()
+    return folder / name

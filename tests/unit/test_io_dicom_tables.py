@@ -10,7 +10,7 @@ import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from tests.dicoms import Array, compressed, dataset, saved
+from tests.dicoms import Array, by_gdcm, compressed, dataset, saved
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.io.scan import read_scan
@@ -83,24 +83,6 @@ def test_a_table_without_entries_is_damage(tmp_path: Path) -> None:
 
 
 # Compressed by GDCM, decoded through pydicom
-
-
-def by_gdcm(folder: Path, pixels: Array, syntax: str, **elements: Any) -> Path:
-    gdcm = pytest.importorskip("gdcm", reason="needs the extra dicom")
-    plain = saved(folder, dataset(pixels, "MONOCHROME2", **elements), "plain.dcm")
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(plain))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    writer.SetFileName(str(folder / "scan.dcm"))
-    assert writer.Write()
-    return folder / "scan.dcm"
 
 
 @pytest.mark.parametrize(

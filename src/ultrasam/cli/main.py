@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 import jsonargparse
 
 from ultrasam import __version__
-from ultrasam.core.errors import UltrasamError
+from ultrasam.core.errors import UltrasamError, UltrasamWarning
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ def _drop_output() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """Our own remarks (UserWarning) as one line; what libraries say to programmers is not for a user."""
-    if category is UserWarning:
+    """Our own remarks as one line; what libraries say to programmers is not for a user."""
+    if issubclass(category, UltrasamWarning):
         print(f"ultrasam: {one_line(str(message))}", file=sys.stderr)
 
 

@@ -174,7 +174,9 @@ def summary_of(result: Result, scan: Scan) -> dict[str, Any]:
 
 
 def remark(text: str) -> None:
-    print(f"ultrasam: {text}", file=sys.stderr)
+    from ultrasam.cli.main import one_line
+
+    print(f"ultrasam: {one_line(text)}", file=sys.stderr)
 
 
 def _is_one_file(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""The one exception that stands for a user's mistake, and the warning that stands for a remark."""
 
 from __future__ import annotations
 
@@ -8,3 +8,7 @@ class UltrasamError(Exception):
 
     The command line prints it on stderr and exits with code 2, without a traceback.
     """
+
+
+class UltrasamWarning(UserWarning):
+    """Something that a user should know of a result; one line, which the command line prints."""

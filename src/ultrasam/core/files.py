@@ -14,6 +14,9 @@ from ultrasam.core.errors import UltrasamError
 
 AnyPath = str | os.PathLike[str]
 
+# Some libraries quote what they read.
+_LONGEST = 160
+
 _ADVICE = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",
@@ -31,9 +34,12 @@ def shown(path: AnyPath) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What another library's exception says, as one line without a full stop at its end."""
+    """What another library's exception says, as one line of at most `_LONGEST` characters without a full stop
+    at its end.
+    """
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()).rstrip(".:") or type(error).__name__
+    line = " ".join(text.split()).rstrip(".:") or type(error).__name__
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def check_file(path: AnyPath) -> Path:

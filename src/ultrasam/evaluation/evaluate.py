@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from ultrasam.core.errors import UltrasamError
+from ultrasam.core.errors import UltrasamError, UltrasamWarning
 from ultrasam.core.geometry import BoolArray
 from ultrasam.core.masks import encode_rle
 from ultrasam.core.metrics import dice, iou
@@ -38,7 +38,8 @@ def evaluate(
         raise UltrasamError("all ground-truth masks are empty: nothing to evaluate")
     left_out = sum(len(s.annotations) for s in samples) - len({o.annotation_id for o in outcomes})
     if left_out:
-        warnings.warn(f"{left_out} objects left out: no mask, an empty one, or a crowd", stacklevel=2)
+        text = f"{left_out} objects left out: no mask, an empty one, or a crowd"
+        warnings.warn(text, UltrasamWarning, stacklevel=2)
     return outcomes
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ultrasam.core.errors import UltrasamError
+from ultrasam.core.errors import UltrasamError, UltrasamWarning
 from ultrasam.core.files import reason, shown
 from ultrasam.core.geometry import ByteArray
 from ultrasam.io.images import grey_to_bytes, scale_to_bytes
@@ -68,6 +68,7 @@ def read_dicom(path: Path) -> Scan:
     if modality not in (None, "", "US", "IVUS") and header.get("SOPClassUID") not in _ULTRASOUND_CLASSES:
         warnings.warn(
             f"{shown(path)} has modality {modality}: the models have only seen ultrasound (US)",
+            UltrasamWarning,
             stacklevel=3,
         )
     # Whoever shrinks or crops pixels, as de-identification does, rarely corrects the regions. A length in mm
@@ -76,6 +77,7 @@ def read_dicom(path: Path) -> Scan:
         warnings.warn(
             f"{shown(path)}: its ultrasound regions reach beyond its {width} x {height} pixels, so it was "
             "resized or cropped afterwards and its spacing is not used: lengths are in pixels",
+            UltrasamWarning,
             stacklevel=3,
         )
         regions = [Region(region.kind, region.box, None) for region in regions]
@@ -130,8 +132,9 @@ def _check_pixel_data(path: Path, file: BinaryIO, header: Dataset) -> None:
         can_decode = False
     if not can_decode:
         raise UltrasamError(
-            f"{shown(path)} is compressed as {syntax.name}, for which no decoder is installed: for JPEG "
-            "Lossless and JPEG-LS run: pip install 'ultrasam[dicom]'; or export it as JPEG or uncompressed"
+            f"{shown(path)} is compressed as {shown(syntax.name)}, for which no decoder is installed: for "
+            "JPEG Lossless and JPEG-LS run: pip install 'ultrasam[dicom]'; or export it "
+            "as JPEG or uncompressed"
         )
     if syntax == uid.JPEGExtended12Bit and int(header.get("BitsStored") or 8) > 8:
         raise UltrasamError(
@@ -153,12 +156,15 @@ def _check_pixel_data(path: Path, file: BinaryIO, header: Dataset) -> None:
 
 def _decode(path: Path, header: Dataset, index: int) -> ByteArray:
     """Frame `index` as (H, W) or (H, W, 3) uint8."""
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import pixel_array
 
     photometric, syntax = header.PhotometricInterpretation, header.file_meta.TransferSyntaxUID
     try:
         source = header if "PixelData" in header else path
-        values = pixel_array(source, index=index, transfer_syntax_uid=syntax)
+        # Of several decoders the same one, whatever else is installed: GDCM ends the process on some damage.
+        plugin = "pillow" if "pillow" in get_decoder(syntax).available_plugins else ""
+        values = pixel_array(source, index=index, transfer_syntax_uid=syntax, decoding_plugin=plugin)
         if photometric == _PALETTE:
             return _from_palette(values, header)
         if photometric in _GREY:
