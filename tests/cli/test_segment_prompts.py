@@ -281,8 +281,8 @@ def test_lengths_are_in_mm_where_the_spacing_is_known(
 ) -> None:
     from ultrasam.io import scan
 
-    def with_region(path: Any) -> scan.Scan:
-        found = read_scan(path)
+    def with_region(path: Any, axis: str) -> scan.Scan:
+        found = read_scan(path, axis)
         return scan.Scan(found.path, found.frames, (scan.Region("2D", (0, 0, 80, 60), (0.5, 0.25)),))
 
     read_scan = scan.read_scan

@@ -82,6 +82,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--frame", type=int, metavar="N", help="frame of a clip, from 0; negative from its end"
     )
     parser.add_argument(
+        "--axis",
+        choices=("x", "y", "z"),
+        default="z",
+        help="the axis along which a volume (NIfTI, MHA, NRRD) is cut into frames",
+    )
+    parser.add_argument(
         "--frames",
         metavar="all|A:B",
         help="all frames of each clip, or from A to before B (as in Python, also A:B:STEP): the same prompts "
@@ -208,7 +214,7 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
     start = time.perf_counter()
     settings, threads = settings_of(args), checked_threads(args.threads)
     (file,) = args.inputs
-    scan = read_scan(file)
+    scan = read_scan(file, args.axis)
     image = as_rgb(scan.frames[args.frame or 0])
     height, width = image.shape[:2]
     for ask in asks:

@@ -51,7 +51,8 @@ def run_scans(args: Namespace, asks: list[Ask]) -> int:
     places = places_of(found.files)
     items: list[Item] = []
     for path, place, name in zip(found.files, places, names_in(places), strict=True):
-        items += _items_of(path, str(place), name, args.frame if wanted is None else wanted, asks)
+        which = args.frame if wanted is None else wanted
+        items += _items_of(path, str(place), name, which, asks, args.axis)
     left_out = {"other_files": found.others}
     return _run(args, _Plan(items, [asdict(ask) for ask in asks], found.problems, left_out))
 
@@ -76,6 +77,7 @@ def run_coco(args: Namespace) -> int:
             image.path,
             name,
             image.frame or 0,
+            args.axis,
             question=[args.prompts, list(image.annotations)],
             asks=_asks_of_image(image, args.prompts),
             image=image.entry,
@@ -127,7 +129,7 @@ def _run(args: Namespace, plan: _Plan) -> int:
 
 
 def _items_of(
-    path: Path, place: str, name: str, which: int | slice | None, asks: Sequence[Ask]
+    path: Path, place: str, name: str, which: int | slice | None, asks: Sequence[Ask], axis: str
 ) -> list[Item]:
     """One item for each frame that is wanted, or one that fails if there is none."""
     from ultrasam.io.scan import read_scan
@@ -136,6 +138,7 @@ def _items_of(
     item = Item(
         path,
         name,
+        axis=axis,
         question=[asdict(ask) for ask in asks],
         asks=lambda width, height: asks,
         objects=[{"category_id": CATEGORY["id"]}] * len(asks),
@@ -145,7 +148,7 @@ def _items_of(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is opened again for each frame, with its remarks
-            frames = range(len(read_scan(path).frames))
+            frames = range(len(read_scan(path, axis).frames))
         numbers = frames[which] if isinstance(which, slice) else [frames[which]]
         if not numbers:
             raise IndexError

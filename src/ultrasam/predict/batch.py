@@ -36,7 +36,8 @@ _NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 class Item:
     """One frame of a file and what is asked about it.
 
-    `name` is what its results are called (see `Journal`), `question` a JSON value that changes with what is
+    `axis` is the one along which a volume is cut into frames, `name` what its results are called (see
+    `Journal`), `question` a JSON value that changes with what is
     asked, `asks` the objects for a frame of given width and height in pixels. `image` and `objects` are the
     entries of the image and of each object in COCO, as far as they are known before. An item with a `problem`
     fails with it.
@@ -45,6 +46,7 @@ class Item:
     path: Path
     name: str
     frame: int = 0
+    axis: str = "z"
     question: Any = None
     asks: Callable[[int, int], Sequence[Ask]] = lambda width, height: ()
     image: Mapping[str, Any] = field(default_factory=dict)
@@ -121,6 +123,7 @@ class _Batch:
         self._summarise = summarise
         self._facts = {"version": __version__, "model": model_entry(model), "settings": asdict(settings)}
         self._hashes: tuple[Path, str] | None = None
+        self._scan: tuple[tuple[Path, str, str], Scan] | None = None
         self._lock = threading.Lock()
         self._is_full = False
 
@@ -143,12 +146,14 @@ class _Batch:
         start = time.perf_counter()
         digest = self._sha256(item.path)
         facts = self._facts | {"sha256": digest, "frame": item.frame, "question": item.question}
+        if item.axis != "z":
+            facts |= {"axis": item.axis}
         fingerprint = fingerprint_of(facts | {"image": item.image, "objects": item.objects})
         record = self._journal.finished(item.name, fingerprint)
         if record is not None:
             return Outcome(item, "kept", record)
         self._journal.check(item.name, picture_endings(self._settings, len(item.objects)))
-        scan = read_scan(item.path)
+        scan = self._opened(item, digest)
         image = as_rgb(scan.frames[item.frame])
         height, width = image.shape[:2]
         asks = item.asks(width, height)
@@ -170,6 +175,17 @@ class _Batch:
         }
         contents = pictures(image, results, self._settings)
         return Outcome(item, "done", self._journal.write(item.name, fingerprint, record, contents))
+
+    def _opened(self, item: Item, digest: str) -> Scan:
+        """The scan, opened once for all frames of a clip: a volume is then decompressed once, and a video
+        played once.
+        """
+        key = item.path, item.axis, digest
+        with self._lock:
+            if self._scan is None or self._scan[0] != key:
+                self._scan = None
+                self._scan = key, read_scan(item.path, item.axis)
+            return self._scan[1]
 
     def _sha256(self, path: Path) -> str:
         """Of the file, once for all frames of a clip, which follow each other."""
