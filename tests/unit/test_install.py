@@ -185,7 +185,7 @@ def test_a_torch_checkpoint_is_told_apart(empty_home: Path, tmp_path: Path) -> N
         archive.writestr("archive/data.pkl", b"")
     (tmp_path / "w.safetensors").write_bytes(b"12345678")
     for name in ("sam.pth", "w.safetensors"):
-        with pytest.raises(ultrasam.UltrasamError, match="torch checkpoint, which cannot be imported yet"):
+        with pytest.raises(ultrasam.UltrasamError, match="torch checkpoint, no model folder: give it"):
             import_model(tmp_path / name, fine)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ultrasam.zoo.store import Weights
 
 WIDTH = 100
+# The endings of the names of checkpoints.
+CHECKPOINTS = {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         ("list", "the models on this machine with licence and size"),
         ("show", "the whole card of a model: data, licence, limits, measured figures, files"),
         ("fetch", "download a model from the address in its card"),
-        ("import", "copy a model folder, or a zip of one, into the store"),
+        ("import", "bring a model folder, a zip of one, or a checkpoint of SAM into the store"),
         ("remove", "delete a model from the store"),
     ):
         parsers[name] = type(parser)(description=f"{text[0].upper()}{text[1:]}.")
@@ -40,7 +42,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "card", metavar="CARD", help="a card.json with addresses, its folder, or the name of a known card"
     )
     parsers["import"].add_argument(
-        "source", metavar="PATH", help="folder or zip written by `ultrasam export`; no torch checkpoints yet"
+        "source",
+        metavar="PATH",
+        help="folder or zip written by `ultrasam export`; or a checkpoint of SAM, MedSAM or UltraSam "
+        "(.pth, .safetensors) or a Hugging Face folder of SamModel, which needs the extra torch",
     )
     for action in ("fetch", "import"):
         parsers[action].add_argument(
@@ -186,8 +191,34 @@ def _fetch(args: Namespace) -> int:
 def _import(args: Namespace) -> int:
     from ultrasam.zoo.install import import_model
 
-    weights = import_model(args.source, _try_out, name=args.name or "", licence=args.licence or "")
+    if _is_checkpoint(Path(args.source)):
+        weights = _convert(Path(args.source), args.name or "", args.licence or "not stated")
+    else:
+        weights = import_model(args.source, _try_out, name=args.name or "", licence=args.licence or "")
     return _tell_installed(weights, args.json, "imported")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether the name is that of a checkpoint, or of a folder with weights of Hugging Face and no card."""
+    from ultrasam.zoo.card import CARD_FILE
+
+    if path.is_dir():
+        names = ("*.safetensors", "*.bin", "*.index.json")
+        return not (path / CARD_FILE).exists() and any(any(path.glob(name)) for name in names)
+    return path.suffix.lower() in CHECKPOINTS
+
+
+def _convert(path: Path, name: str, licence: str) -> Weights:
+    try:
+        from ultrasam.export.checkpoint import identifier_of, write_checkpoint
+    except ModuleNotFoundError as error:
+        raise UltrasamError(
+            f"a checkpoint is converted with {error.name}: pip install 'ultrasam[train]' (torch first)"
+        ) from None
+    from ultrasam.zoo.install import add_model
+
+    name = name or identifier_of(path)
+    return add_model(name, lambda folder: write_checkpoint(path, folder, name, licence), _try_out)
 
 
 def _try_out(weights: Weights) -> None:

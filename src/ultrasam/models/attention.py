@@ -14,12 +14,14 @@ from torch.utils.checkpoint import checkpoint
 
 # Scores of one block of queries: so many fit a second-level cache while they are biased and normalised.
 _SCORES_AT_ONCE = 2**19
+# Scores of one operation of an exported graph, 134 MB.
+_SCORES_IN_A_GRAPH = 2**25
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """`q`, `k`, `v` (B, heads, N, d) with N = H * W; `rows` (H, H, d), `columns` (W, W, d) -> as `q`."""
     if torch.compiler.is_exporting():
-        return attend_plainly(q, k, v, rows, columns)
+        return attend_by_heads(q, k, v, rows, columns)
     if q.device.type != "cpu":
         return attend_folded(q, k, v, rows, columns)
     return attend_in_blocks(q, k, v, rows, columns)
@@ -42,6 +44,13 @@ def attend_plainly(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tenso
     scores = (q * d**-0.5) @ k.transpose(-2, -1)
     scores = scores.reshape(b, heads, h, w, h, w) + of_rows[..., None] + of_columns[..., None, :]
     return scores.reshape(b, heads, n, n).softmax(-1) @ v
+
+
+def attend_by_heads(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`attend_plainly`, some heads at a time: for runtimes that keep every intermediate."""
+    heads = max(1, _SCORES_IN_A_GRAPH // (q.shape[2] * q.shape[2]))
+    parts = zip(q.split(heads, 1), k.split(heads, 1), v.split(heads, 1), strict=True)
+    return torch.cat([attend_plainly(*part, rows, columns) for part in parts], 1)
 
 
 def attend_folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

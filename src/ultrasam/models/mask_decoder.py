@@ -56,7 +56,7 @@ class MaskDecoder(nn.Module):
         """`embedding` and `dense` (1 or N, C, h, w), `places` (1, C, h, w), `prompts` (N, P, C) -> logits (N,
         4, 4h, 4w) and predicted IoU (N, 4).
         """
-        n, (_, c, h, w) = len(prompts), embedding.shape
+        n, (_, c, h, w) = prompts.shape[0], embedding.shape  # `len` would fix it in an export
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(n, -1, -1)
         image = (embedding + dense).flatten(2).transpose(1, 2)
         places = places.flatten(2).transpose(1, 2)

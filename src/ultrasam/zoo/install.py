@@ -96,6 +96,16 @@ def import_model(source: AnyPath, try_out: Try, *, name: str = "", licence: str 
             return _finish(card, content, folder, try_out)
 
 
+def add_model(name: str, write: Callable[[Path], Mapping[str, Any]], try_out: Try) -> Weights:
+    """Bring a model into the store as `name`: `write` puts its files into a folder and returns its card.
+
+    Raises UltrasamError if the name is taken or cannot be one, or what `write` and `try_out` raise.
+    """
+    with _staged(name) as folder:
+        content = write(folder)
+        return _finish(Card.from_json(json.dumps(content), CARD_FILE), content, folder, try_out)
+
+
 def fetch_model(
     source: AnyPath, try_out: Try, tell: Tell = lambda name, done, total: None, *, name: str = ""
 ) -> Weights:
@@ -203,8 +213,7 @@ def _member_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], 
 
 def _is_torch(place: str) -> UltrasamError:
     return UltrasamError(
-        f"{place} is a torch checkpoint, which cannot be imported yet: give a model folder, or a zip of one, "
-        "written by `ultrasam export`"
+        f"{place} is a torch checkpoint, no model folder: give it the ending .pth to have it converted"
     )
 
 

@@ -1,0 +1,147 @@
+"""`ultrasam models import` of checkpoints: in every form, refused whole if anything is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript", reason="needs the extra train")
+
+import ultrasam  # noqa: E402
+from ultrasam.cli.main import main  # noqa: E402
+from ultrasam.core.geometry import Frame, as_rgb, letterbox, to_tensor  # noqa: E402
+from ultrasam.core.prompts import Prompts, stack_prompts  # noqa: E402
+from ultrasam.export.checkpoint import identifier_of, load_checkpoint  # noqa: E402
+from ultrasam.models.checkpoints import to_hugging_face  # noqa: E402
+from ultrasam.models.sam import PIXEL_MEAN, PIXEL_STD, PRESETS, Sam, random_sam  # noqa: E402
+from ultrasam.zoo import store  # noqa: E402
+
+FILES = {"card.json", "encoder.onnx", "decoder.onnx", "weights.safetensors"}
+
+
+@pytest.fixture(scope="module")
+def model() -> Sam:
+    return random_sam(PRESETS["tiny"])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def imported(model: Sam, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in the store, imported once."""
+    path = tmp_path_factory.mktemp("files") / "Tiny SAM (1).pth"
+    torch.save(model.state_dict(), path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ULTRASAM_HOME", str(home))
+        assert main(["models", "import", str(path), "--licence", "CC0-1.0"]) == 0
+    return home / "store" / "tiny-sam-1"
+
+
+def test_the_store_has_the_model_and_says_where_it_is_from(imported: Path) -> None:
+    assert {path.name for path in imported.iterdir()} == FILES
+    card = json.loads((imported / "card.json").read_text())
+    assert card["licence"] == "CC0-1.0" and card["architecture"] == "SAM tiny"
+    assert card["source"]["form"] == "sam" and card["source"]["file"] == "Tiny SAM (1).pth"
+    assert set(card["sha256"]) == FILES - {"card.json"}
+    assert [path.name for path in imported.parent.iterdir()] == [imported.name]  # nothing half made
+
+
+def test_a_session_answers_as_torch_does(imported: Path, model: Sam) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (70, 110), np.uint8)
+    session = ultrasam.load(imported).session(image)
+    result = session.click(40.0, 30.0)
+    frame = Frame(110, 70, 128)
+    tensor = to_tensor(letterbox(as_rgb(image), 128), frame, PIXEL_MEAN, PIXEL_STD)
+    points, labels = stack_prompts([Prompts(((40.0, 30.0),), (True,))], frame)
+    assert labels.tolist() == [[1, -1]]  # SAM wants a token of padding where there is no box
+    with torch.no_grad():
+        embedding = model.encode(torch.from_numpy(tensor))
+        nothing = torch.zeros(1, 1, 32, 32), torch.zeros(1)
+        masks, iou = model.decode(embedding, torch.from_numpy(points), torch.from_numpy(labels), *nothing)
+    best = 1 + int(iou[0, 1:].argmax())
+    np.testing.assert_allclose(result.logits, masks[0, best].numpy(), rtol=0, atol=1e-3)
+    assert result.score == pytest.approx(min(1.0, max(0.0, float(iou[0, best]))), abs=1e-4)
+
+
+def test_the_name_is_taken_now(imported: Path, model: Sam, home: Path, tmp_path: Path, capsys: Any) -> None:
+    torch.save(model.state_dict(), tmp_path / "tiny-sam-1.pth")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ULTRASAM_HOME", str(home))
+        assert main(["models", "import", str(tmp_path / "tiny-sam-1.pth")]) == 2
+    assert "has a model tiny-sam-1 already" in capsys.readouterr().err
+
+
+def test_every_form_gives_the_same_weights(model: Sam, tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    state = model.state_dict()
+    torch.save(
+        {"model": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "wrapped.pt"
+    )
+    safetensors.save_file({name: tensor.half() for name, tensor in state.items()}, tmp_path / "h.safetensors")
+    (tmp_path / "folder").mkdir()
+    there = {name: tensor.clone() for name, tensor in to_hugging_face(state).items()}
+    safetensors.save_file(there, tmp_path / "folder" / "model.safetensors")
+    for name, source, most in (
+        ("wrapped.pt", "sam", 0),
+        ("h.safetensors", "sam", 1e-3),
+        ("folder", "hugging-face", 0),
+    ):
+        loaded, found = load_checkpoint(tmp_path / name)
+        assert found == source
+        for key, tensor in loaded.state_dict().items():
+            assert tensor.dtype == torch.float32
+            torch.testing.assert_close(tensor, state[key], rtol=most, atol=most)
+
+
+def broken(model: Sam, how: str, path: Path) -> None:
+    state = dict(model.state_dict())
+    if how == "nan":
+        state["image_encoder.pos_embed"] = torch.full_like(state["image_encoder.pos_embed"], float("nan"))
+    elif how == "too large":
+        state["image_encoder.pos_embed"] = state["image_encoder.pos_embed"] * 1e38
+        state["image_encoder.patch_embed.proj.weight"] = state["image_encoder.patch_embed.proj.weight"] * 1e38
+    elif how == "other":
+        state = {"fc.weight": torch.zeros(2, 2)}
+    elif how == "incomplete":
+        del state["mask_decoder.mask_tokens.weight"]
+    elif how == "another size":
+        state["image_encoder.pos_embed"] = torch.zeros(1, 9, 9, 32)
+    torch.save(state, path)
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("nan", "image_encoder.pos_embed has values that are no numbers"),
+        ("too large", "numbers that are not finite"),
+        ("other", "are not those of SAM"),
+        ("incomplete", "the first is mask_decoder.mask_tokens.weight"),
+        ("another size", "has the shape"),
+        ("cut", "is damaged or not a checkpoint"),
+    ],
+)
+def test_what_cannot_be_used_leaves_nothing(
+    model: Sam, how: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("ULTRASAM_HOME", str(tmp_path / "home"))
+    broken(model, how, tmp_path / "a.pth")
+    assert main(["models", "import", str(tmp_path / "a.pth")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and "a.pth" in line
+    assert not list(store.store().glob("*")) and not list(store.store().glob(".*"))
+
+
+def test_names_from_files() -> None:
+    assert identifier_of(Path("/x/UltraSam (final) v2.pth")) == "ultrasam-final-v2"
+    assert identifier_of(Path("/x/___.pth")) == "model"
