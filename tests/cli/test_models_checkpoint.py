@@ -145,3 +145,48 @@ def test_what_cannot_be_used_leaves_nothing(
 def test_names_from_files() -> None:
     assert identifier_of(Path("/x/UltraSam (final) v2.pth")) == "ultrasam-final-v2"
     assert identifier_of(Path("/x/___.pth")) == "model"
+
+
+def test_both_engines_answer_the_same(imported: Path) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (90, 60, 3), np.uint8)
+    found = {}
+    for engine in ("onnx", "torch"):
+        session = ultrasam.load(imported, engine=engine).session(image)
+        session.box(5, 10, 50, 60)
+        found[engine] = session.click(20, 30, positive=False)
+    np.testing.assert_allclose(found["torch"].logits, found["onnx"].logits, rtol=0, atol=1e-3)
+    assert found["torch"].score == pytest.approx(found["onnx"].score, abs=1e-4)
+
+
+def test_the_command_runs_either_engine(imported: Path, tmp_path: Path, capsys: Any) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (60, 80), np.uint8)).save(tmp_path / "a.png")
+    words = ["segment", str(tmp_path / "a.png"), "--box=10,10,50,40", "--json", f"--model={imported}"]
+    areas = []
+    for engine in ("onnx", "torch"):
+        assert main([*words, f"--engine={engine}", f"--out={tmp_path / engine}"]) == 0
+        areas.append(json.loads(capsys.readouterr().out)["objects"][0]["area_px"])
+    assert abs(areas[0] - areas[1]) <= 2
+
+
+def test_a_model_without_weights_of_torch(tiny_folder: Path) -> None:
+    with pytest.raises(ultrasam.UltrasamError, match="has no weights.safetensors .*: use the engine onnx"):
+        ultrasam.load(tiny_folder, engine="torch")
+    with pytest.raises(ultrasam.UltrasamError, match="there is no engine 'tpu': use onnx or torch"):
+        ultrasam.load(tiny_folder, engine="tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_no_cuda(imported: Path) -> None:
+    with pytest.raises(ultrasam.UltrasamError, match="finds no CUDA device"):
+        ultrasam.load(imported, engine="torch", device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_within_its_precision(imported: Path) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (90, 60, 3), np.uint8)
+    on_cpu = ultrasam.load(imported, engine="torch").session(image).box(5, 10, 50, 60)
+    on_gpu = ultrasam.load(imported, engine="torch", device="cuda").session(image).box(5, 10, 50, 60)
+    spread = on_cpu.logits.std()
+    assert np.abs(on_cpu.logits - on_gpu.logits).mean() < 0.05 * spread

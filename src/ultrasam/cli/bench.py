@@ -33,7 +33,7 @@ _WARM_UP = 5
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--image", metavar="FILE", help="default: speckle of 800 x 600 pixels")
     parser.add_argument("--model", default="ultrasam-lite", help="name or folder of a model")
-    parser.add_argument("--engine", choices=("onnx",), default="onnx", help="what runs the model")
+    parser.add_argument("--engine", choices=("onnx", "torch"), default="onnx", help="what runs the model")
     parser.add_argument("--runs", type=int, default=7, metavar="N", help="processes for each cold start")
     parser.add_argument("--clicks", type=int, default=50, metavar="N", help="clicks to take the median of")
     parser.add_argument(
@@ -79,7 +79,7 @@ def _cold_starts(image: Path, middle: tuple[float, float], args: Namespace, out:
         return statistics.median(_process([sys.executable, "-c", code])[0] for _ in range(args.runs))
 
     command = [sys.executable, "-m", "ultrasam", "segment", str(image), f"--point={middle[0]},{middle[1]}"]
-    command += ["--out", str(out), "--model", str(args.model)]
+    command += ["--out", str(out), "--model", str(args.model), "--engine", args.engine]
     command += [f"--threads={args.threads}"] if args.threads else []
     runs = [_process(command) for _ in range(args.runs)]
     peaks = [peak for _, peak in runs if peak is not None]

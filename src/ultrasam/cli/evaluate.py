@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.segment import add_engine
 from ultrasam.config import DataConfig
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--bootstrap", type=int, default=1000, metavar="N", help="draws for the intervals; 0 for none"
     )
+    add_engine(parser)
     parser.add_argument(
         "--threads", type=int, metavar="N", help="threads (default: physical cores, at most 8)"
     )
@@ -85,7 +87,7 @@ def run(args: Namespace) -> int:
     for paths in outputs.values():
         for path in paths:
             ensure_writable_dir(path.parent)
-    model = prepare(weights, threads=args.threads)
+    model = prepare(weights, threads=args.threads, engine=args.engine, device=args.device)
 
     outcomes = evaluate(model, samples, args.clicks, _Progress())
     summaries = summarise(outcomes, args.bootstrap)

@@ -121,12 +121,24 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="threads of each job (default: physical cores, shared by the jobs, at most 8)",
     )
+    add_engine(parser)
     parser.add_argument(
         "--keep-embeddings",
         action="store_true",
         help="keep on disk what was encoded, so that the next run on the same frames need not do it again",
     )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def add_engine(parser: ArgumentParser) -> None:
+    """What runs a model, and where."""
+    parser.add_argument(
+        "--engine",
+        choices=("onnx", "torch"),
+        default="onnx",
+        help="what runs the model; torch for models imported from a checkpoint",
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it runs")
 
 
 def run(args: Namespace) -> int:
@@ -230,7 +242,13 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
     if args.frame is None and len(scan.frames) > 1:
         remark(f"{shown(file)} has {len(scan.frames)} frames: took frame 0, choose with --frame N")
 
-    model = prepare(weights, threads=threads, keep_embeddings=args.keep_embeddings)
+    model = prepare(
+        weights,
+        threads=threads,
+        keep_embeddings=args.keep_embeddings,
+        engine=args.engine,
+        device=args.device,
+    )
     results = segment_frame(model, scan, image, asks, settings)
     for place, result in enumerate(results, start=1):
         if result.empty:

@@ -110,7 +110,13 @@ def _run(args: Namespace, plan: _Plan) -> int:
         remark(problem)
     settings = settings_of(args)
     with Journal(out, overwrite=args.overwrite) as journal:
-        model = prepare(weights, threads=threads, keep_embeddings=args.keep_embeddings)
+        model = prepare(
+            weights,
+            threads=threads,
+            keep_embeddings=args.keep_embeddings,
+            engine=args.engine,
+            device=args.device,
+        )
         with _Progress(len(plan.items)) as progress:
             outcomes = run_batch(
                 model, plan.items, settings, journal, summarise=summary_of, jobs=jobs, tell=progress

@@ -75,9 +75,9 @@ class DiskCache:
         return self.folder / f"{key.hex()}{_ENDING}"
 
 
-def folder_for(card: Card, home: Path) -> Path:
-    """Where the embeddings of a model lie: another encoder or another preprocessing has its own folder."""
-    facts = repr((card.sha256["encoder.onnx"], card.image_size, card.mean, card.std, card.resize))
+def folder_for(card: Card, home: Path, engine: str = "onnx cpu") -> Path:
+    """Where the embeddings of a model lie: another encoder, preprocessing or engine has its own folder."""
+    facts = repr((card.sha256["encoder.onnx"], card.image_size, card.mean, card.std, card.resize, engine))
     return home / "embeddings" / hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -141,15 +141,16 @@ def load(
 ) -> Model:
     """A model by name (bundled, then in the store) or by folder, ready to use.
 
-    `threads` per model call, default: the physical cores, at most 8; `engine` "onnx"; `device` "cpu", or
-    "cuda" with onnxruntime-gpu. `keep_embeddings` keeps what was encoded on disk too (in `embeddings` of
-    ULTRASAM_HOME, at most 2 GiB), so that the next run on the same frames starts at once. The first time in a
-    process it tells on stderr under which licence the weights are. Raises UltrasamError for an unknown model
-    (it lists the known ones), a missing file, or one whose SHA-256 is not the card's.
+    `threads` per model call, default: the physical cores, at most 8; `engine` "onnx", or "torch" for a model
+    that was imported from a checkpoint; `device` "cpu", or "cuda" with onnxruntime-gpu or a CUDA build of
+    torch. `keep_embeddings` keeps what was encoded on disk too (in `embeddings` of ULTRASAM_HOME, at most 2
+    GiB), so that the next run on the same frames starts at once. The first time in a process it tells on
+    stderr under which licence the weights are. Raises UltrasamError for an unknown model (it lists the known
+    ones), a missing file, or one whose SHA-256 is not the card's.
     """
-    if engine != "onnx":
-        raise UltrasamError(f"there is no engine {engine!r}: use onnx")
-    return prepare(find(model), threads=threads, device=device, keep_embeddings=keep_embeddings)
+    return prepare(
+        find(model), threads=threads, device=device, keep_embeddings=keep_embeddings, engine=engine
+    )
 
 
 def prepare(
@@ -158,15 +159,31 @@ def prepare(
     threads: int | None = None,
     device: str = "cpu",
     keep_embeddings: bool = False,
+    engine: str = "onnx",
 ) -> Model:
     """`load` for a model that `ultrasam.zoo.store.find` has already found and checked."""
     card = weights.card
     if card.resize != "pil":
         raise UltrasamError(f"the model {card.id} wants its images resized by {card.resize}, not pil")
-    engine = OnnxEngine(weights, threads=threads, device=device)
+    runner = engine_of(weights, engine, threads, device)
     tell_licence(card.name, card.licence)
-    disk = DiskCache(folder_for(card, home())) if keep_embeddings else None
-    return Model(card, engine, EmbeddingCache(disk=disk, shape=(1, *card.embedding)))
+    disk = DiskCache(folder_for(card, home(), f"{engine} {device}")) if keep_embeddings else None
+    return Model(card, runner, EmbeddingCache(disk=disk, shape=(1, *card.embedding)))
+
+
+def engine_of(weights: Weights, engine: str, threads: int | None, device: str) -> Engine:
+    """The engine "onnx", or "torch" for models that were imported from a checkpoint."""
+    if engine == "onnx":
+        return OnnxEngine(weights, threads=threads, device=device)
+    if engine != "torch":
+        raise UltrasamError(f"there is no engine {engine!r:.40}: use onnx or torch")
+    try:
+        from ultrasam.engines.torch import TorchEngine
+    except ModuleNotFoundError as error:
+        raise UltrasamError(
+            f"the engine torch needs the package {error.name}: pip install 'ultrasam[torch]'"
+        ) from None
+    return TorchEngine(weights, threads=threads, device=device)
 
 
 def opened(source: Source, frame: int) -> tuple[ByteArray, tuple[Region, ...]]:
