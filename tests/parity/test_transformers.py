@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", reason="needs transformers, the oracle")
 
+from ultrasam.cli.main import main  # noqa: E402
 from ultrasam.core.errors import UltrasamError  # noqa: E402
+from ultrasam.export.checkpoint import load_checkpoint  # noqa: E402
 from ultrasam.models import attention  # noqa: E402
 from ultrasam.models.checkpoints import (  # noqa: E402
     config_of,
@@ -167,6 +170,29 @@ def test_masks_and_scores(
             chosen = slice(1, None) if multimask else slice(0, 1)
             close(masks[number, chosen], wanted.pred_masks[0, 0])
             torch.testing.assert_close(iou[number, chosen], wanted.iou_scores[0, 0], rtol=0, atol=MOST)
+
+
+def test_transformers_loads_what_is_exported(
+    model: Sam, embedding: torch.Tensor, image: torch.Tensor, tmp_path: Path, capsys: Any
+) -> None:
+    torch.save(model.state_dict(), tmp_path / "sam.pth")
+    words = ["export", str(tmp_path / "sam.pth"), "--form", "hugging-face", "--out", str(tmp_path / "there")]
+    assert main(words) == 0
+    loaded, report = transformers.SamModel.from_pretrained(tmp_path / "there", output_loading_info=True)
+    assert not any(report.values())
+    loaded.eval()
+    with torch.no_grad():
+        close(embedding_of(loaded, image), embedding)
+        points, labels = corners(BOXES[:1])
+        masks, _ = model.decode(embedding, points, labels, torch.zeros(1, 1, 32, 32), torch.zeros(1))
+        answer = loaded(image_embeddings=embedding, input_boxes=(BOXES[:1] - 0.5)[None])
+        close(masks[:, 1:], answer.pred_masks[0])
+    again, source = load_checkpoint(tmp_path / "there")
+    assert source == "hugging-face" and again.config == model.config
+    assert (
+        main(["export", str(tmp_path / "none"), "--form", "hugging-face", "--out", str(tmp_path / "x")]) == 2
+    )
+    assert "does not exist: give a checkpoint of SAM" in capsys.readouterr().err
 
 
 def test_weights_go_there_and_back(model: Sam, reference: Any) -> None:

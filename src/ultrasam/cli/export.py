@@ -1,6 +1,8 @@
 """Export a training run as a model folder: encoder.onnx, decoder.onnx and card.json.
 
 The folder then works wherever a model is named: `ultrasam segment FILE --model FOLDER`. It needs no torch.
+With --form hugging-face a SAM (a checkpoint, or a model that was imported from one) becomes a folder that
+transformers.SamModel.from_pretrained loads.
 """
 
 from __future__ import annotations
@@ -17,7 +19,15 @@ from ultrasam.core.files import shown
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, help="folder of a training run, or its weights or checkpoint")
+    parser.add_argument(
+        "run", type=str, help="folder of a training run, or its weights or checkpoint; or a SAM, see --form"
+    )
+    parser.add_argument(
+        "--form",
+        choices=("model", "hugging-face"),
+        default="model",
+        help="what to write: a model folder, or a folder for transformers.SamModel",
+    )
     parser.add_argument(
         "--out", type=str, required=True, help="folder to write; its name is the id of the model"
     )
@@ -28,6 +38,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    if args.form == "hugging-face":
+        return _to_hugging_face(args)
     if not os.path.exists(args.run):
         raise UltrasamError(
             f"{shown(args.run)} does not exist: give a training run's folder, weights or checkpoint"
@@ -52,4 +64,26 @@ def run(args: Namespace) -> int:
     else:
         megabytes = sum(sizes.values()) / 1e6
         print(f"{out}: {megabytes:.1f} MB, largest difference to torch {difference:.1g}")
+    return 0
+
+
+def _to_hugging_face(args: Namespace) -> int:
+    from ultrasam.zoo.store import model_folders
+
+    folder = model_folders().get(args.run, Path(args.run))
+    weights = folder / "weights.safetensors"
+    source = weights if weights.is_file() and (folder / "card.json").is_file() else folder
+    if not source.exists():
+        raise UltrasamError(
+            f"{shown(args.run)} does not exist: give a checkpoint of SAM, or a model imported from one"
+        )
+    from ultrasam.export.checkpoint import load_checkpoint
+    from ultrasam.export.hugging_face import FILES, write_hugging_face
+
+    model, _ = load_checkpoint(source)
+    write_hugging_face(model, Path(args.out))
+    if args.json:
+        print(json.dumps({"folder": args.out, "files": list(FILES)}))
+    else:
+        print(f"{shown(args.out)}: {', '.join(FILES)}")
     return 0

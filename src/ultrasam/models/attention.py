@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-# Scores of one block of queries: so many fit a second-level cache while they are biased and normalised.
-_SCORES_AT_ONCE = 2**19
+# Scores of one block of queries, 16 MB: they stay in the cache while they are biased and normalised, and the
+# products are large enough. Measured with benchmarks/sam_speed.py.
+_SCORES_AT_ONCE = 2**22
 # Scores of one operation of an exported graph, 134 MB.
 _SCORES_IN_A_GRAPH = 2**25
 
