@@ -49,6 +49,7 @@ def run(args: Namespace) -> int:
 
     from ultrasam.engines.threads import checked_threads
     from ultrasam.io.scan import read_scan
+    from ultrasam.zoo.store import find
 
     for name in ("runs", "clicks"):
         if getattr(args, name) < 1:
@@ -57,9 +58,11 @@ def run(args: Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(args.image) if args.image else _speckle(Path(folder) / "speckle.png")
         height, width = read_scan(image).frames[0].shape[:2]
-        numbers = _warm(image, args)  # first: a model that cannot be loaded is told at once
+        find(args.model)  # a wrong name is told at once
         print("starting processes ...", file=sys.stderr, flush=True)
-        numbers |= _cold_starts(image, (width / 2, height / 2), args, Path(folder) / "out")
+        # Before a model is loaded here: Linux hands the peak memory of a process on to those that it starts.
+        numbers = _cold_starts(image, (width / 2, height / 2), args, Path(folder) / "out")
+        numbers |= _warm(image, args)
     numbers["ultrasam and what it requires"] = _installed_megabytes()
     report = {
         "machine": _machine(args),
