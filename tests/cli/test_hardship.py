@@ -123,7 +123,7 @@ def png_header(path: Path, width: int, height: int) -> Path:
 
 
 def peak_megabytes(words: list[str]) -> tuple[subprocess.CompletedProcess[str], float]:
-    """A finished command and the most memory it held. Not `ru_maxrss`: Linux hands the parent's on to a child."""
+    """A finished command and the most memory it held. Not `ru_maxrss`: Linux hands on that of the parent."""
     code = (
         "import runpy, sys; sys.argv[0] = 'ultrasam'\n"
         "try: runpy.run_module('ultrasam', run_name='__main__')\n"

@@ -438,3 +438,16 @@ def test_a_run_on_a_gpu(data, tmp_path):
     train(replace(config, optim=replace(config.optim, precision="bf16-mixed")))
     weights = load_file(tmp_path / "gpu" / "weights.safetensors")
     assert all(torch.isfinite(value).all() for value in weights.values() if value.is_floating_point())
+
+
+def test_a_model_may_be_exported_for_another_size(finished, tmp_path):
+    out = tmp_path / "larger"
+    assert export_folder(finished, out, CardText("larger", "Larger", "Apache-2.0"), 96) <= 1e-3
+    model = ultrasam.load(out)
+    assert model.card.image_size == 96 and model.card.embedding[1:] == (12, 12)
+    image = np.random.default_rng(0).integers(0, 255, (80, 64), dtype=np.uint8)
+    assert model.session(image).box(10, 10, 50, 60).mask.shape == (80, 64)
+    for wrong in (100, 32, 2048):
+        with pytest.raises(UltrasamError, match="give a multiple of 32 from 64 to 1024"):
+            export_folder(finished, tmp_path / "x", CardText("x", "x", "x"), wrong)
+    assert not (tmp_path / "x").exists()

@@ -34,6 +34,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--name", type=str, default="", help="name for people (default: the id)")
     parser.add_argument("--licence", type=str, default="not stated", help="licence of the weights")
     parser.add_argument("--about", type=str, default="", help="JSON file with further fields for the card")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="side of the model's input, a multiple of 32 (default: as in training); less is faster",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -57,7 +63,7 @@ def run(args: Namespace) -> int:
             raise UltrasamError(f"{args.about}: the further fields of a card must be one JSON object")
     identifier = out.resolve().name
     text = CardText(identifier, args.name or identifier, args.licence, about)
-    difference = export_folder(Path(args.run), out, text)
+    difference = export_folder(Path(args.run), out, text, args.image_size)
     sizes = {path.name: path.stat().st_size for path in sorted(out.glob("*.onnx"))}
     if args.json:
         print(json.dumps({"folder": str(out), "largest_difference": difference, "bytes": sizes}))

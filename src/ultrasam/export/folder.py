@@ -33,10 +33,11 @@ class CardText:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def load_run(source: Path) -> tuple[LiteSam, ModelConfig]:
+def load_run(source: Path, image_size: int | None = None) -> tuple[LiteSam, ModelConfig]:
     """The model of a run folder, or of a weights file or checkpoint inside one, and its settings.
 
-    Raises UltrasamError where the folder has no usable config.json or the weights do not fit it.
+    `image_size` takes the place of the one it was trained with: a smaller one is faster. Raises UltrasamError
+    where the folder has no usable config.json or the weights do not fit it.
     """
     folder = source if source.is_dir() else source.parent
     weights = source
@@ -45,7 +46,8 @@ def load_run(source: Path) -> tuple[LiteSam, ModelConfig]:
         weights = next((path for path in candidates if path.is_file()), candidates[0])
     try:
         settings = ModelConfig(**json.loads((folder / "config.json").read_text())["model"])
-        model = LiteSam(LiteConfig(image_size=settings.image_size, backbone=settings.backbone))
+        size = settings.image_size if image_size is None else image_size
+        model = LiteSam(LiteConfig(image_size=size, backbone=settings.backbone))
     except (OSError, ValueError, KeyError, TypeError) as error:
         place = source if source.is_dir() else folder.resolve()
         raise UltrasamError(
@@ -89,8 +91,9 @@ def _difference(expected: torch.Tensor, found: np.ndarray) -> float:
     return float(np.abs(expected.numpy() - found).max())
 
 
-def export_folder(source: Path, out: Path, text: CardText) -> float:
-    """Write a model folder from a training run; returns the largest difference to torch.
+def export_folder(source: Path, out: Path, text: CardText, image_size: int | None = None) -> float:
+    """Write a model folder from a training run; returns the largest difference to torch. `image_size` as in
+    `load_run`.
 
     Weights are rounded to float16 first, so that torch and the files hold the same numbers. Raises
     UltrasamError where the source is no run, the text claims a field of the card that is not its own, or the
@@ -98,7 +101,9 @@ def export_folder(source: Path, out: Path, text: CardText) -> float:
     """
     if taken := sorted({field.name for field in fields(Card)} & text.about.keys()):
         raise UltrasamError(f"the further fields of the card cannot be {', '.join(taken)}: leave them out")
-    model, settings = load_run(source)
+    if image_size is not None and (image_size % 32 or not 64 <= image_size <= 1024):
+        raise UltrasamError(f"an image size of {image_size}: give a multiple of 32 from 64 to 1024")
+    model, settings = load_run(source, image_size)
     ensure_writable_dir(out)
     fold_batch_norm(model)
     round_to_half(model)
