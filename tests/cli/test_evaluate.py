@@ -105,6 +105,19 @@ def test_it_prints_tables_and_writes_what_is_asked(
         assert 0 < low <= result["iou"] + 1e-9 and result["iou"] <= high + 1e-9
 
 
+def test_the_original_postprocess_is_told(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    means = {}
+    for name in ("logits", "original"):
+        assert evaluate(json=tmp_path / name, postprocess=name, bootstrap=0) == 0
+        assert ("with the postprocess original" in capsys.readouterr().out) == (name == "original")
+        report = json.loads((tmp_path / name).read_text())
+        assert report["run"]["postprocess"] == name
+        means[name] = np.mean([found["iou"] for found in report["objects"] if found["protocol"] == "box"])
+    assert means["logits"] > means["original"]  # its masks are too large
+
+
 def test_names_that_utf8_and_a_table_cannot_hold(
     evaluate: Evaluate, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -190,3 +190,30 @@ def test_cuda_agrees_within_its_precision(imported: Path) -> None:
     on_gpu = ultrasam.load(imported, engine="torch", device="cuda").session(image).box(5, 10, 50, 60)
     spread = on_cpu.logits.std()
     assert np.abs(on_cpu.logits - on_gpu.logits).mean() < 0.05 * spread
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "wanted"),
+    [
+        ("medsam_vit_b.pth", [], ("medsam", "pil-bicubic", "stretch", "min-max")),
+        ("medsam_vit_b.pth", ["--preprocessing=sam"], ("sam", "pil", "pad", "mean-std")),
+        ("other.pth", [], ("sam", "pil", "pad", "mean-std")),
+        ("other.pth", ["--preprocessing=ultrasam"], ("ultrasam", "cv2", "pad", "mean-std")),
+    ],
+)
+def test_what_images_go_through(
+    model: Sam, name: str, words: list[str], wanted: tuple[str, ...], tmp_path: Path, empty_home: Path
+) -> None:
+    torch.save(model.state_dict(), tmp_path / name)
+    assert main(["models", "import", str(tmp_path / name), "--name=m", *words]) == 0
+    loaded = ultrasam.load("m")
+    card = loaded.card
+    assert (card.about["preprocessing"], card.resize, card.fit, card.normalise) == wanted
+    assert (
+        loaded.session(np.random.default_rng(0).integers(0, 256, (60, 90), np.uint8)).click(40, 30).mask.shape
+    )
+
+
+def test_preprocessing_is_not_for_model_folders(tiny_folder: Path, empty_home: Path, capsys: Any) -> None:
+    assert main(["models", "import", str(tiny_folder), "--preprocessing=medsam"]) == 2
+    assert "--preprocessing is for checkpoints" in capsys.readouterr().err

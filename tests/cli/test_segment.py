@@ -301,9 +301,24 @@ def test_streams_that_are_closed_or_full(
 def test_what_a_file_says_does_not_reach_the_terminal_raw(
     segment: Segment, image: Path, make_model: Any, tmp_path: Path, capsys: Any
 ) -> None:
-    folder = make_model(tmp_path / "m", "a\x1b[2J\nb", resize="cv2")
-    assert segment(image, "--point=5,5", model=folder) == 2
-    assert r"the model a\x1b[2J b wants" in capsys.readouterr().err
+    folder = make_model(tmp_path / "m", "a\x1b[2J\nb", fit="stretch")
+    assert segment(image, "--point=5,5", "--postprocess=original", model=folder) == 2
+    assert r"the model a\x1b[2J b stretches" in capsys.readouterr().err
+
+
+def test_the_protocol_of_the_paper(segment: Segment, image: Path, out: Path, capsys: Any) -> None:
+    assert segment(image, "--box=30,20,90,70", "--protocol=paper", "--json") == 0
+    plain = json.loads(capsys.readouterr().out)["objects"][0]
+    assert segment(image, "--box=30,20,90,70", "--protocol=paper", "--postprocess=original", "--json") == 0
+    original = json.loads(capsys.readouterr().out)["objects"][0]
+    assert original["area_px"] > plain["area_px"] > 60 * 50  # the tiny model widens a box each time
+    document = json.loads((out / "scan 1_coco.json").read_text())
+    assert document["info"]["model"]["postprocess"] == "original"
+    for words in (["--box=30,20,90,70", "--point=50,50"], ["--calliper=30,40,90,40,60,20,60,60"]):
+        assert segment(image, *words, "--protocol=paper") == 2
+        assert "the protocol paper takes" in capsys.readouterr().err
+    assert segment(image, "--box=30,20,90,70", "--protocol=paper", "--refine=zoom") == 2
+    assert "leave out refine and crop" in capsys.readouterr().err
 
 
 def test_a_name_that_the_terminal_cannot_show(image: Path, out: Path, tiny_folder: Path) -> None:

@@ -138,6 +138,8 @@ def test_what_has_changed_is_done_again(
         ["--box=10,10,60,49"],
         [BOX, "--point=30,30"],
         [BOX, "--coco=polygons"],
+        [BOX, "--protocol=paper"],
+        [BOX, "--postprocess=original"],
         [BOX, "--no-overlay"],
     ):
         assert segment(scans, *words) == 0

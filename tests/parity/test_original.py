@@ -6,6 +6,7 @@ part of this repository.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,18 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript", reason="needs the extra train")
 
+from PIL import Image  # noqa: E402
+
+import ultrasam  # noqa: E402
+from ultrasam.core.clicks import centroid  # noqa: E402
+from ultrasam.core.geometry import Frame, letterbox, to_tensor  # noqa: E402
+from ultrasam.core.masks import box_of, decode_segmentation  # noqa: E402
+from ultrasam.export.checkpoint import PREPROCESSING  # noqa: E402
 from ultrasam.models.checkpoints import from_ultrasam, load_weights, source_of  # noqa: E402
 from ultrasam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam  # noqa: E402
+from ultrasam.zoo.card import Card  # noqa: E402
 
 FIXTURE = Path(os.environ.get("ULTRASAM_PARITY", Path(__file__).parents[3] / "shared/reference/parity"))
 pytestmark = pytest.mark.skipif(
@@ -101,3 +111,68 @@ def test_names_alone_are_not_enough(
     with torch.no_grad():
         masks, _ = decoded(load_weights(plain), embedding, passed, "pass1")
     assert np.abs(masks - passed["pass1_mask_logits"]).max() > 0.1
+
+
+class _Engine:
+    """The contract of an engine over a model of torch."""
+
+    def __init__(self, model: Sam) -> None:
+        self.model = model
+
+    def encode(self, image: np.ndarray[Any, Any]) -> Any:
+        with torch.inference_mode():
+            return self.model.encode(torch.from_numpy(image)).numpy()
+
+    def decode(self, *arrays: np.ndarray[Any, Any]) -> Any:
+        with torch.inference_mode():
+            masks, iou = self.model.decode(*(torch.from_numpy(array.copy()) for array in arrays))
+            return masks.numpy(), iou.numpy()
+
+
+@pytest.fixture(scope="module")
+def ready(model: Sam) -> ultrasam.Model:
+    """The model as `ultrasam.load(..., postprocess="original")` gives it."""
+    sha256 = {"encoder.onnx": "0" * 64, "decoder.onnx": "0" * 64}
+    facts = {"id": "x", "name": "x", "licence": "x", "image_size": 1024, "embedding": [256, 64, 64]}
+    card = Card.from_json(json.dumps(facts | PREPROCESSING["ultrasam"] | {"sha256": sha256}))
+    return ultrasam.Model(card, _Engine(model), postprocess="original")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("prompt", ["point", "box"])
+def test_from_a_file_to_the_final_masks(ready: ultrasam.Model, number: int, prompt: str) -> None:
+    """Size, pixels, coordinates, both passes, the box between them, choice, score, and every pixel."""
+    passed = np.load(FIXTURE / f"{prompt}_image{number}.npz")
+    content = json.loads((FIXTURE / "annotations.json").read_text())
+    image = next(image for image in content["images"] if image["id"] == number)
+    truths = [
+        decode_segmentation(annotation["segmentation"], image["height"], image["width"])
+        for annotation in content["annotations"]
+        if annotation["image_id"] == number
+    ]
+    asked: dict[str, Any] = {"boxes": [[box_of(truth) for truth in truths]]}
+    if prompt == "point":
+        asked = {"points": [[centroid(truth) for truth in truths]]}
+    (found,) = ready.predict([FIXTURE / f"image_{number}.png"], **asked, protocol="paper")
+
+    shape = tuple(passed["pass2_masks_shape"])
+    wanted = np.unpackbits(passed["pass2_masks"])[: np.prod(shape)].reshape(shape).astype(bool)
+    for result, mask, score, box in zip(
+        found, wanted, passed["pass2_scores"], passed["pass2_bboxes"], strict=True
+    ):
+        np.testing.assert_array_equal(result.mask, mask)
+        assert result.score == pytest.approx(float(score), abs=MOST)
+        assert result.box == tuple(box)
+
+
+def test_the_input_is_the_same_to_the_last_bit(ready: ultrasam.Model) -> None:
+    for number in (0, 1):
+        passed = np.load(FIXTURE / f"point_image{number}.npz")
+        rgb = np.asarray(Image.open(FIXTURE / f"image_{number}.png").convert("RGB"))
+        wanted = passed["input_uint8_bgr"][::-1].transpose(1, 2, 0)
+        padded = letterbox(rgb, 1024, ready.card.resize, ready.fit)
+        np.testing.assert_array_equal(padded[: wanted.shape[0], : wanted.shape[1]], wanted)
+        frame = Frame(rgb.shape[1], rgb.shape[0], 1024, ready.fit)
+        assert frame.resized == (wanted.shape[1], wanted.shape[0])
+        tensor = to_tensor(padded, frame, ready.card.mean, ready.card.std)[0]
+        np.testing.assert_allclose(tensor[::-1, :64, :64], passed["input_corner"][::-1], rtol=0, atol=1e-5)

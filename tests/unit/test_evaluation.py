@@ -30,7 +30,6 @@ from ultrasam.evaluation.metrics import (
 from ultrasam.evaluation.protocols import (
     Encoded,
     ellipses,
-    found_box,
     interactive,
     jittered_box,
     two_passes,
@@ -40,6 +39,7 @@ from ultrasam.evaluation.samples import Sample
 from ultrasam.evaluation.sheet import MEDIAN, TILE, WORST, chosen_outcomes, contact_sheet
 from ultrasam.io.coco import CocoAnnotation, CocoImage
 from ultrasam.predict.decode import OBJECTS_AT_ONCE
+from ultrasam.predict.paper import found_box
 
 SIZE, GRID = 128, 16
 

@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.geometry import Frame, as_rgb, letterbox, to_tensor, upsample_logits
+from ultrasam.core.geometry import Frame, as_rgb, letterbox, mask_of, to_grid, to_tensor, upsample_logits
+from ultrasam.core.metrics import iou
 
 untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 frames = st.builds(Frame, st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([256, 320, 1024]))
@@ -140,3 +141,58 @@ def test_as_rgb_refuses_other_shapes(shape: tuple[int, ...]) -> None:
 def test_as_rgb_refuses_other_types(dtype: type) -> None:
     with pytest.raises(UltrasamError, match="convert it to uint8"):
         as_rgb(np.zeros((4, 4), dtype))
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "resized"),
+    [
+        ((958, 533), "pad", (1024, 570)),
+        ((958, 533), "original", (1023, 569)),  # truncated, also where 958 * (1024 / 958) is just below 1024
+        ((800, 540), "original", (1024, 691)),
+        ((800, 540), "stretch", (1024, 1024)),
+    ],
+)
+def test_the_size_inside_the_input(size: tuple[int, int], fit: str, resized: tuple[int, int]) -> None:
+    assert Frame(*size, 1024, fit).resized == resized
+
+
+def test_coordinates_of_each_fit() -> None:
+    places = np.array([[100.5, 40.5], [100.0, 40.0]])
+    corner = np.array([False, True])
+    np.testing.assert_allclose(Frame(800, 400, 1600).to_model(places, corner), places * 2)
+    np.testing.assert_allclose(Frame(800, 400, 1600, "stretch").to_model(places, corner), places * [2, 4])
+    # A point is the index of its pixel there: 100 * 2 + 0.5; a corner is itself.
+    original = Frame(800, 400, 1600, "original").to_model(places, corner)
+    np.testing.assert_allclose(original, [[200.5, 80.5], [200.5, 80.5]])
+
+
+@given(size=st.tuples(st.integers(8, 300), st.integers(8, 300)), fit=st.sampled_from(["pad", "stretch"]))
+def test_a_mask_comes_back_where_it_was(size: tuple[int, int], fit: str) -> None:
+    width, height = size
+    frame = Frame(width, height, 128, fit)
+    mask = np.zeros((height, width), bool)
+    mask[height // 4 : -(height // 4), width // 4 : -(width // 4)] = True
+    values = to_grid(np.where(mask, 1, -1).astype(np.float32), 128, -1.0, fit)
+    assert iou(mask_of(values, frame), mask) > 0.85 if min(size) > 40 else mask_of(values, frame).any()
+
+
+@given(seed=st.integers(0, 10**6), width=st.integers(20, 200), height=st.integers(20, 200))
+def test_the_original_rule_against_interpolated_masks(seed: int, width: int, height: int) -> None:
+    """Every pixel that the interpolation of the binary mask touches, in two steps, as the original says."""
+    torch = pytest.importorskip("torch")
+    frame = Frame(width, height, 64, "original")
+    logits = np.random.default_rng(seed).normal(size=(16, 16)).astype(np.float32)
+    across, down = frame.resized
+    binary = torch.from_numpy(logits > 0).float()[None, None]
+    square = torch.nn.functional.interpolate(binary, (64, 64), mode="bilinear")[..., :down, :across]
+    wanted = (
+        torch.nn.functional.interpolate((square != 0).float(), (height, width), mode="bilinear")[0, 0] != 0
+    )
+    np.testing.assert_array_equal(mask_of(logits, frame), wanted.numpy())
+
+
+def test_the_original_rule_grows_masks() -> None:
+    logits = np.full((64, 64), -1, np.float32)
+    logits[20:40, 20:40] = 1
+    plain, original = (mask_of(logits, Frame(400, 400, 256, fit)) for fit in ("pad", "original"))
+    assert original[plain].all() and original.sum() > 1.05 * plain.sum()

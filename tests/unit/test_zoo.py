@@ -149,9 +149,14 @@ def test_the_licence_is_told_once_per_process(
     assert output.err.count("CC0-1.0") == 1 and output.err.count("\n") == 1
 
 
-def test_a_model_for_another_resize_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
-    with pytest.raises(ultrasam.UltrasamError, match="resized by cv2"):
-        ultrasam.load(make_model(tmp_path / "m", resize="cv2"))
+def test_what_a_card_cannot_ask_for(make_model: MakeModel, tmp_path: Path) -> None:
+    for name, value, words in (
+        ("resize", "nearest", '"pil" or "pil-bicubic" or "cv2"'),
+        ("fit", "original", '"pad" or "stretch"'),
+        ("normalise", "none", '"mean-std" or "min-max"'),
+    ):
+        with pytest.raises(ultrasam.UltrasamError, match=f'"{name}" should be {words}'):
+            ultrasam.load(make_model(tmp_path / name, **{name: value}))
 
 
 def test_home_follows_the_variable_then_the_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

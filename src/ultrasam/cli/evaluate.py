@@ -87,7 +87,9 @@ def run(args: Namespace) -> int:
     for paths in outputs.values():
         for path in paths:
             ensure_writable_dir(path.parent)
-    model = prepare(weights, threads=args.threads, engine=args.engine, device=args.device)
+    model = prepare(
+        weights, threads=args.threads, engine=args.engine, device=args.device, postprocess=args.postprocess
+    )
 
     outcomes = evaluate(model, samples, args.clicks, _Progress())
     summaries = summarise(outcomes, args.bootstrap)
@@ -149,6 +151,8 @@ def _about(model: Model, args: Namespace, selection: Selection) -> str:
         which = f"Validation cases only ({split})"
     if selection.limit is not None:
         which += f", at most {selection.limit} images of a data set"
+    if model.postprocess != "logits":
+        which += f", with the postprocess {model.postprocess}"
     return f"Model `{model.card.id}`. {which}. All masks are compared at the images' own resolution."
 
 
@@ -163,6 +167,7 @@ def _run(model: Model, args: Namespace, selection: Selection, samples: list[Samp
         "model": {"id": model.card.id, "name": model.card.name, "sha256": dict(model.card.sha256)},
         "data": {"file": str(args.data), "sha256": sha256_of(args.data), "images": len(samples)},
         "selection": asdict(selection),
+        "postprocess": model.postprocess,
         "clicks": args.clicks,
         "bootstrap": args.bootstrap,
     }

@@ -54,6 +54,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parsers["import"].add_argument(
         "--licence", metavar="TEXT", help="licence of the weights, where the card does not state it"
     )
+    parsers["import"].add_argument(
+        "--preprocessing",
+        choices=("sam", "medsam", "ultrasam"),
+        help="what a checkpoint was trained on; medsam stretches images and takes their extremes to 0 and 1 "
+        "(default: ultrasam for its own form, medsam where the name says so, else sam)",
+    )
     parsers["remove"].add_argument("name", metavar="NAME", help="name of a model in the store")
     for below in parsers.values():
         below.add_argument("--json", action="store_true", help="print one JSON object")
@@ -145,7 +151,7 @@ def _show(args: Namespace) -> int:
 def _card_rows(content: dict[str, Any]) -> list[str]:
     """What a person asks first stands first, what only an engine needs last."""
     first = ["name", "id", "licence", "version", "summary", "intended_use", "limits", "data", "metrics"]
-    last = ["image_size", "embedding", "mean", "std", "resize", "address", "sha256"]
+    last = ["image_size", "embedding", "mean", "std", "resize", "fit", "normalise", "address", "sha256"]
     rest = [key for key in content if key not in first + last]
     keys = [key for key in [*first, *rest, *last] if key in content]
     return [line for key in keys for line in _wrapped(key.replace("_", " "), content[key], 0)]
@@ -192,7 +198,9 @@ def _import(args: Namespace) -> int:
     from ultrasam.zoo.install import import_model
 
     if _is_checkpoint(Path(args.source)):
-        weights = _convert(Path(args.source), args.name or "", args.licence or "not stated")
+        weights = _convert(args)
+    elif args.preprocessing:
+        raise UltrasamError("--preprocessing is for checkpoints: the card of a model folder says it already")
     else:
         weights = import_model(args.source, _try_out, name=args.name or "", licence=args.licence or "")
     return _tell_installed(weights, args.json, "imported")
@@ -208,7 +216,7 @@ def _is_checkpoint(path: Path) -> bool:
     return path.suffix.lower() in CHECKPOINTS
 
 
-def _convert(path: Path, name: str, licence: str) -> Weights:
+def _convert(args: Namespace) -> Weights:
     try:
         from ultrasam.export.checkpoint import identifier_of, write_checkpoint
     except ModuleNotFoundError as error:
@@ -217,8 +225,14 @@ def _convert(path: Path, name: str, licence: str) -> Weights:
         ) from None
     from ultrasam.zoo.install import add_model
 
-    name = name or identifier_of(path)
-    return add_model(name, lambda folder: write_checkpoint(path, folder, name, licence), _try_out)
+    path = Path(args.source)
+    name = args.name or identifier_of(path)
+    licence, preprocessing = args.licence or "not stated", args.preprocessing or ""
+
+    def write(folder: Path) -> dict[str, Any]:
+        return write_checkpoint(path, folder, name, licence, preprocessing)
+
+    return add_model(name, write, _try_out)
 
 
 def _try_out(weights: Weights) -> None:

@@ -79,6 +79,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "where much is not ultrasound",
     )
     parser.add_argument(
+        "--protocol",
+        choices=("clicks", "paper"),
+        default="clicks",
+        help="paper: one point or box for an object, answered in the two passes of the UltraSam paper",
+    )
+    parser.add_argument(
         "--frame", type=int, metavar="N", help="frame of a clip, from 0; negative from its end"
     )
     parser.add_argument(
@@ -139,6 +145,12 @@ def add_engine(parser: ArgumentParser) -> None:
         help="what runs the model; torch for models imported from a checkpoint",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it runs")
+    parser.add_argument(
+        "--postprocess",
+        choices=("logits", "original"),
+        default="logits",
+        help="original: sizes, coordinates and masks as in the original UltraSam, to reproduce its numbers",
+    )
 
 
 def run(args: Namespace) -> int:
@@ -172,6 +184,7 @@ def settings_of(args: Namespace) -> Settings:
         segmentation=args.coco,
         refine=args.refine,
         crop=args.crop,
+        protocol=args.protocol,
     )
 
 
@@ -247,6 +260,7 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
         threads=threads,
         keep_embeddings=args.keep_embeddings,
         engine=args.engine,
+        postprocess=args.postprocess,
         device=args.device,
     )
     results = segment_frame(model, scan, image, asks, settings)

@@ -115,6 +115,7 @@ def _run(args: Namespace, plan: _Plan) -> int:
             threads=threads,
             keep_embeddings=args.keep_embeddings,
             engine=args.engine,
+            postprocess=args.postprocess,
             device=args.device,
         )
         with _Progress(len(plan.items)) as progress:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.geometry import BoolArray, FloatArray, Frame, to_grid
+from ultrasam.core.geometry import PAD, BoolArray, FloatArray, Frame, to_grid
 
 PADDING = -1
 NEGATIVE = 0
@@ -197,18 +197,20 @@ def stack_prompts(objects: Sequence[Prompts], frame: Frame) -> tuple[FloatArray,
             places += [(x0, y0), (x1, y1)]
             kinds += [BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]
         if places:
-            points[row, : len(places)] = np.asarray(places, np.float64) * frame.scale
+            corners = np.isin(kinds, (BOX_TOP_LEFT, BOX_BOTTOM_RIGHT))
+            points[row, : len(places)] = frame.to_model(np.asarray(places, np.float64), corners)
             labels[row, : len(kinds)] = kinds
     return points, labels
 
 
-def mask_to_logits(mask: BoolArray, side: int) -> FloatArray:
+def mask_to_logits(mask: BoolArray, side: int, fit: str = PAD) -> FloatArray:
     """A prior mask, bool (H, W) of the original frame -> logits (side, side) of the square input, within
     +-10.
 
-    The mask is padded to a square on the right and at the bottom and averaged down; half covered is 0.
+    The mask is brought into the input as `ultrasam.core.geometry.Frame` says and averaged down; half covered
+    is 0.
     """
-    coverage = to_grid(mask.astype(np.float32), side, 0.0)
+    coverage = to_grid(mask.astype(np.float32), side, 0.0, fit)
     logits: FloatArray = (2 * coverage - 1) * np.float32(PRIOR_LOGIT)
     return logits
 

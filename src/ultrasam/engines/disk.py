@@ -14,7 +14,7 @@ import numpy as np
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_write
-from ultrasam.core.geometry import FloatArray
+from ultrasam.core.geometry import PAD, FloatArray
 from ultrasam.zoo.card import Card
 
 # 900 embeddings of the lite model, 500 of a ViT.
@@ -75,9 +75,10 @@ class DiskCache:
         return self.folder / f"{key.hex()}{_ENDING}"
 
 
-def folder_for(card: Card, home: Path, engine: str = "onnx cpu") -> Path:
+def folder_for(card: Card, home: Path, engine: str = "onnx cpu", fit: str = PAD) -> Path:
     """Where the embeddings of a model lie: another encoder, preprocessing or engine has its own folder."""
-    facts = repr((card.sha256["encoder.onnx"], card.image_size, card.mean, card.std, card.resize, engine))
+    pixels = card.image_size, card.mean, card.std, card.resize, card.normalise, fit
+    facts = repr((card.sha256["encoder.onnx"], *pixels, engine))
     return home / "embeddings" / hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

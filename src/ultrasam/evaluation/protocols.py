@@ -9,10 +9,8 @@
 | ellipse | no model: the ellipse in the exact box, with a score of 1 |
 | click-0 ... click-5 | interactive: the deepest pixel of the ground truth, then so many corrective clicks |
 
-The first four are the evaluation of the UltraSam paper (Meyer et al. 2025): pass 1 takes the single-mask
-token without a mask prompt, pass 2 gets its logits as mask prompt and the best of the other three by
-predicted IoU is the answer, that prediction the score. Coordinates follow this package's one convention
-(pixel centres at +0.5).
+The first four are the two passes of the UltraSam paper (`ultrasam.predict.paper`), asked at the model's own
+convention or, with `postprocess="original"`, at that of the original implementation.
 """
 
 from __future__ import annotations
@@ -23,12 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ultrasam.core.clicks import center_click, centroid, next_click
-from ultrasam.core.geometry import BoolArray, FloatArray, Frame, upsample_logits
+from ultrasam.core.geometry import BoolArray, FloatArray, Frame, mask_of
 from ultrasam.core.masks import box_of
 from ultrasam.core.metrics import ellipse_in_box
-from ultrasam.core.prompts import Box, Prompts, stack_prompts
+from ultrasam.core.prompts import Box, Prompts
 from ultrasam.engines.base import Engine
-from ultrasam.predict.decode import OBJECTS_AT_ONCE, Answer, choose_masks, decode
+from ultrasam.predict.decode import Answer, decode
+from ultrasam.predict.paper import refined, single_masks
 from ultrasam.predict.session import Session
 
 POINT = "point"
@@ -60,48 +59,38 @@ class Encoded:
     embedding: FloatArray
     frame: Frame
 
-    def single_masks(self, objects: Sequence[Prompts]) -> list[FloatArray]:
-        """Pass 1: the single-mask token's logits (4h, 4w) of N objects with equally many tokens."""
-        side = 4 * self.embedding.shape[-1]
-        logits: list[FloatArray] = []
-        for start in range(0, len(objects), OBJECTS_AT_ONCE):
-            points, labels = stack_prompts(objects[start : start + OBJECTS_AT_ONCE], self.frame)
-            no_mask, has_mask = (
-                np.zeros((len(points), 1, side, side), np.float32),
-                np.zeros(len(points), np.float32),
-            )
-            masks, iou = self.engine.decode(self.embedding, points, labels, no_mask, has_mask)
-            # Two prompts or more mean the single-mask token; here it is wanted for one.
-            logits += [answer.logits for answer in choose_masks(masks, iou, np.full(len(points), 2))]
-        return logits
+    def first(self, objects: Sequence[Prompts]) -> list[FloatArray]:
+        """Pass 1 of `ultrasam.predict.paper` for N objects: logits (4h, 4w)."""
+        return single_masks(self.engine, self.embedding, self.frame, objects)
 
-    def best_masks(self, objects: Sequence[Prompts], feedback: Sequence[FloatArray]) -> list[Answer]:
-        """Pass 2: one prompt each and the logits of pass 1, the best of three by predicted IoU."""
-        return decode(self.engine, self.embedding, self.frame, objects, feedback)
+    def second(
+        self, objects: Sequence[Prompts], first: Sequence[FloatArray], in_place: bool = True
+    ) -> list[Answer]:
+        """Pass 2; `in_place` says whether the box that pass 1 found takes the place of a point."""
+        asked = list(objects)
+        if in_place:
+            asked = [refined(*pair, self.frame) for pair in zip(objects, first, strict=True)]
+        return decode(self.engine, self.embedding, self.frame, asked, first)
 
     def predictions(
         self, protocol: str, keys: Iterable[int], answers: Iterable[Answer]
     ) -> Iterator[Prediction]:
         """The answers on the grid of the original image."""
         for key, answer in zip(keys, answers, strict=True):
-            yield Prediction(protocol, key, upsample_logits(answer.logits, self.frame) > 0, answer.score)
+            yield Prediction(protocol, key, mask_of(answer.logits, self.frame), answer.score)
 
 
 def two_passes(encoded: Encoded, truths: Mapping[int, BoolArray]) -> Iterator[Prediction]:
     """point, point-plain, box and box-jitter for the objects of one image, by annotation id."""
-    frame = encoded.frame
-    points = [Prompts((centroid(truth),), (True,)) for truth in truths.values()]
-    first = encoded.single_masks(points)
-    boxes = [found_box(logits, frame) for logits in first]
-    refined = [asked if box is None else Prompts(box=box) for asked, box in zip(points, boxes, strict=True)]
-    yield from encoded.predictions(POINT, truths, encoded.best_masks(refined, first))
-    yield from encoded.predictions(POINT_PLAIN, truths, encoded.best_masks(points, first))
-
     exact = {key: box_of(truth) for key, truth in truths.items()}
-    jittered = {key: jittered_box(box, key, frame) for key, box in exact.items()}
-    for protocol, asked_boxes in ((BOX, exact), (BOX_JITTER, jittered)):
-        prompts = [Prompts(box=box) for box in asked_boxes.values()]
-        answers = encoded.best_masks(prompts, encoded.single_masks(prompts))
+    jittered = {key: jittered_box(box, key, encoded.frame) for key, box in exact.items()}
+    points = [Prompts((centroid(truth),), (True,)) for truth in truths.values()]
+    first = encoded.first(points)
+    yield from encoded.predictions(POINT, truths, encoded.second(points, first))
+    yield from encoded.predictions(POINT_PLAIN, truths, encoded.second(points, first, in_place=False))
+    for protocol, boxes in ((BOX, exact), (BOX_JITTER, jittered)):
+        prompts = [Prompts(box=box) for box in boxes.values()]
+        answers = encoded.second(prompts, encoded.first(prompts))
         yield from encoded.predictions(protocol, truths, answers)
 
 
@@ -142,17 +131,3 @@ def jittered_box(box: Box, key: int, frame: Frame) -> Box:
         min(float(frame.width), x1 + float(moves[2]) * across),
         min(float(frame.height), y1 + float(moves[3]) * down),
     )
-
-
-def found_box(logits: FloatArray, frame: Frame) -> Box | None:
-    """The tight box, found on the model's input grid, of logits (4h, 4w) > 0, in pixels of the original
-    image.
-    """
-    size = frame.size
-    width, height = frame.resized
-    mask = upsample_logits(logits, Frame(size, size, size))[:height, :width] > 0
-    if not mask.any():
-        return None
-    x0, y0, x1, y1 = (side / frame.scale for side in box_of(mask))
-    # The resized image was rounded to whole pixels and may reach over the original by a part of one.
-    return x0, y0, min(x1, float(frame.width)), min(y1, float(frame.height))

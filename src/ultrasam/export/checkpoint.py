@@ -18,6 +18,12 @@ from ultrasam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam
 from ultrasam.zoo.card import MODEL_FILES
 
 WEIGHTS_FILE = "weights.safetensors"
+# What an image goes through before the encoder, as in a card.
+_SAM = {"mean": list(PIXEL_MEAN), "std": list(PIXEL_STD), "resize": "pil"}
+_ULTRASAM = {**_SAM, "resize": "cv2"}
+# MedSAM's own cubic interpolation is that of scikit-image, which Pillow's comes close to.
+_MEDSAM = {**_SAM, "resize": "pil-bicubic", "fit": "stretch", "normalise": "min-max"}
+PREPROCESSING = {"sam": _SAM, "ultrasam": _ULTRASAM, "medsam": _MEDSAM}
 # What was done to the weights, for the card.
 _CONVERSIONS = {
     "sam": "none: names and values are those of SAM",
@@ -44,11 +50,24 @@ def load_checkpoint(path: Path) -> tuple[Sam, str]:
         raise UltrasamError(text if shown(path) in text else f"{shown(path)}: {text}") from error
 
 
-def write_checkpoint(path: Path, folder: Path, name: str, licence: str) -> dict[str, Any]:
+def preprocessing_of(path: Path, source: str) -> str:
+    """Which of `PREPROCESSING` a checkpoint of the form `source` wants.
+
+    MedSAM's weights have the names of SAM's: only the name of the file can tell them apart.
+    """
+    if source == "ultrasam":
+        return "ultrasam"
+    return "medsam" if "medsam" in path.resolve().name.lower() else "sam"
+
+
+def write_checkpoint(
+    path: Path, folder: Path, name: str, licence: str, preprocessing: str = ""
+) -> dict[str, Any]:
     """Write encoder.onnx, decoder.onnx and weights.safetensors (float32, names of Meta's SAM) into `folder`.
 
-    Returns the content of the card. Raises UltrasamError if the checkpoint cannot be read, does not fit SAM,
-    gives numbers that are not finite, or its ONNX files differ from torch by more than `TOLERANCE`.
+    `preprocessing` is one of `PREPROCESSING`, by default what `preprocessing_of` finds. Returns the content
+    of the card. Raises UltrasamError if the checkpoint cannot be read, does not fit SAM, gives numbers that
+    are not finite, or its ONNX files differ from torch by more than `TOLERANCE`.
     """
     from safetensors.torch import save_file
 
@@ -64,6 +83,7 @@ def write_checkpoint(path: Path, folder: Path, name: str, licence: str) -> dict[
     exported.write(folder)
     save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, folder / WEIGHTS_FILE)
     preset = preset_of(model.config)
+    preprocessing = preprocessing or preprocessing_of(path, source)
     files = (*MODEL_FILES, WEIGHTS_FILE)
     return {
         "id": name,
@@ -71,13 +91,12 @@ def write_checkpoint(path: Path, folder: Path, name: str, licence: str) -> dict[
         "licence": licence,
         "image_size": model.config.image_size,
         "embedding": list(shape),
-        "mean": list(PIXEL_MEAN),
-        "std": list(PIXEL_STD),
-        "resize": "pil",
+        **PREPROCESSING[preprocessing],
         "sha256": {file: sha256_of(folder / file) for file in files},
         "summary": f"SAM {preset}, imported from a checkpoint",
         "architecture": f"SAM {preset}",
         "source": {"form": source, "conversion": _CONVERSIONS[source], **_origin_of(path)},
+        "preprocessing": preprocessing,
     }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.geometry import BoolArray, FloatArray, Frame, upsample_logits
+from ultrasam.core.geometry import BoolArray, FloatArray, Frame, mask_of
 from ultrasam.core.masks import box_of
 from ultrasam.core.prompts import Box, IntArray, Prompts, stack_prompts
 from ultrasam.engines.base import Engine
@@ -118,10 +118,10 @@ def result_of(answer: Answer, prompts: Prompts, frame: Frame) -> Result:
     """The answer on the grid of the original frame."""
     detail = answer.detail
     if detail is None:
-        mask = upsample_logits(answer.logits, frame) > 0
+        mask = mask_of(answer.logits, frame)
     else:
         mask = np.zeros((frame.height, frame.width), np.bool_)
-        detail.view.of(mask)[:] = upsample_logits(detail.logits, detail.view.frame) > 0
+        detail.view.of(mask)[:] = mask_of(detail.logits, detail.view.frame)
     mask.flags.writeable = False
     view = None if detail is None else detail.view.box
     return Result(mask, answer.score, answer.logits, prompts, view)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from ultrasam.core.errors import UltrasamError
 from ultrasam.core.geometry import ByteArray
 from ultrasam.core.masks import encode_rle
 from ultrasam.core.overlay import draw_overlay
@@ -19,6 +20,7 @@ from ultrasam.io.scan import Scan
 from ultrasam.predict.crop import DEFAULT_CROP
 from ultrasam.predict.decode import Result
 from ultrasam.predict.model import Model
+from ultrasam.predict.paper import DEFAULT_PROTOCOL
 from ultrasam.predict.refine import DEFAULT_REFINE
 
 
@@ -47,7 +49,7 @@ class Settings:
     the objects from 1, a later one over an earlier; "objects" one PNG with 0 and 255 for each; "none".
     `overlay`: whether a picture of the frame with masks and prompts is written. `segmentation`: how a mask is
     written in COCO, exact both ways. `refine`: whether objects are looked at a second time;
-    `crop`: whether only the ultrasound is looked at; see `Model.session`.
+    `crop`: whether only the ultrasound is looked at; see `Model.session`. `protocol`: see `Model.predict`.
     """
 
     masks: Literal["union", "labels", "objects", "none"] = "union"
@@ -55,6 +57,7 @@ class Settings:
     segmentation: Literal["rle", "polygons"] = "rle"
     refine: str = DEFAULT_REFINE
     crop: str = DEFAULT_CROP
+    protocol: str = DEFAULT_PROTOCOL
 
 
 def segment_frame(
@@ -64,6 +67,16 @@ def segment_frame(
     `Session`.
     """
     still = replace(scan, frames=[image])
+    if settings.protocol == "paper":
+        if any(ask.calliper is not None for ask in asks):
+            raise UltrasamError("the protocol paper takes points and boxes, no callipers")
+        boxes = [ask.prompts.box for ask in asks]
+        points = [ask.prompts.points or None for ask in asks]
+        labels = [ask.prompts.positive or None for ask in asks]
+        asked: dict[str, Any] = {"boxes": [boxes], "points": [points], "labels": [labels]}
+        return model.predict(
+            [still], **asked, refine=settings.refine, crop=settings.crop, protocol=settings.protocol
+        )[0]
     session = model.session(still, refine=settings.refine, crop=settings.crop)
     for number, ask in enumerate(asks, start=1):
         session.object(f"object-{number}")
@@ -145,8 +158,9 @@ def coco_document(
 
 
 def model_entry(model: Model) -> dict[str, Any]:
-    """Which model it was: its id and the SHA-256 of its files."""
-    return {"id": model.card.id, "sha256": dict(model.card.sha256)}
+    """Which model it was: its id, the SHA-256 of its files, and its postprocess if that is unusual."""
+    entry = {"id": model.card.id, "sha256": dict(model.card.sha256)}
+    return entry | ({} if model.postprocess == "logits" else {"postprocess": model.postprocess})
 
 
 def prompts_entry(prompts: Prompts) -> dict[str, Any]:

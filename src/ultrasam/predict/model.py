@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.geometry import ByteArray, FloatArray, Frame, as_rgb, letterbox, to_tensor
+from ultrasam.core.geometry import (
+    ORIGINAL,
+    PAD,
+    ByteArray,
+    FloatArray,
+    Frame,
+    as_rgb,
+    letterbox,
+    to_tensor,
+)
 from ultrasam.core.prompts import Prompts, prompts_of
 from ultrasam.engines.base import Engine
 from ultrasam.engines.cache import EmbeddingCache
@@ -20,6 +29,7 @@ from ultrasam.engines.onnx import OnnxEngine
 from ultrasam.io.scan import FrameIndexError, Region, Scan, read_scan
 from ultrasam.predict.crop import DEFAULT_CROP, checked_crop, crop_of
 from ultrasam.predict.decode import Result, result_of
+from ultrasam.predict.paper import DEFAULT_PROTOCOL, checked_protocol
 from ultrasam.predict.refine import DEFAULT_REFINE, EncodedFrame, checked_refine, view_of_box
 from ultrasam.predict.session import Session
 from ultrasam.zoo.card import Card
@@ -27,6 +37,7 @@ from ultrasam.zoo.store import DEFAULT_MODEL, Weights, find, home, tell_licence
 
 # A path, an opened scan, or an array (H, W) or (H, W, 3) uint8.
 Source = str | os.PathLike[str] | Scan | NDArray[Any]
+POSTPROCESS = ("logits", "original")
 # One entry per object of an image.
 PerObject = Sequence[ArrayLike] | NDArray[Any]
 
@@ -38,6 +49,12 @@ class Model:
     card: Card
     engine: Engine
     cache: EmbeddingCache = field(default_factory=EmbeddingCache, repr=False)
+    postprocess: str = "logits"
+
+    @property
+    def fit(self) -> str:
+        """How an image lies in the input and masks come out of it; see `ultrasam.core.geometry.Frame`."""
+        return ORIGINAL if self.postprocess == "original" else self.card.fit
 
     def session(
         self,
@@ -61,9 +78,10 @@ class Model:
 
     def _encoded(self, image: ByteArray, regions: Sequence[Region], refine: str, crop: str) -> EncodedFrame:
         part = crop_of(image, regions, crop)
-        view = None if part is None else view_of_box(part, self.card.image_size)
+        size = self.card.image_size
+        view = None if part is None else view_of_box(part, size, self.fit)
         encoded = EncodedFrame(
-            self.engine, image, self.encode, self.card.image_size, self.card.mask_side, refine, view
+            self.engine, image, self.encode, size, self.card.mask_side, self.fit, refine, view
         )
         encoded.prepare()
         return encoded
@@ -71,7 +89,7 @@ class Model:
     def encode(self, image: NDArray[Any]) -> tuple[FloatArray, Frame]:
         """Embedding (1, C, h, w) of an image (H, W) or (H, W, 3) uint8, and how it lies in the input."""
         rgb = as_rgb(image)
-        frame = Frame(rgb.shape[1], rgb.shape[0], self.card.image_size)
+        frame = Frame(rgb.shape[1], rgb.shape[0], self.card.image_size, self.fit)
         return self.cache.get(rgb, self._encode), frame
 
     def predict(
@@ -83,6 +101,7 @@ class Model:
         labels: Sequence[PerObject | None] | None = None,
         refine: str = DEFAULT_REFINE,
         crop: str = DEFAULT_CROP,
+        protocol: str = DEFAULT_PROTOCOL,
     ) -> list[list[Result]]:
         """Segment N_i objects in each image i (of a clip: its first frame); returns one list of results per
         image.
@@ -91,12 +110,15 @@ class Model:
         array (N_i, 2) with one click per object; `labels[i]` holds for each object its (K,) 1 or 0, default
         all 1. Both boxes and points: the clicks refine the box. The answers are those of a `Session` given
         the same prompts, `refine` and `crop`, box first; objects with equally many prompts are decoded
-        together. Raises UltrasamError on the first image or prompt that cannot be used.
+        together. `protocol` "paper" answers in the two passes of the UltraSam paper instead, see
+        `ultrasam.predict.paper`: one point or one box an object, and no `refine` or `crop`. Raises
+        UltrasamError on the first image or prompt that cannot be used.
         """
         if isinstance(images, (str, os.PathLike, Scan)):
             raise UltrasamError("predict takes a list of images: write [image] for a single one")
         checked_refine(refine)
         checked_crop(crop)
+        checked_protocol(protocol, refine, crop)
         sources = list(images)
         for name, values in (("boxes", boxes), ("points", points), ("labels", labels)):
             if values is not None and len(values) != len(sources):
@@ -113,22 +135,32 @@ class Model:
                 ),
                 refine,
                 crop,
+                protocol,
             )
             for i, source in enumerate(sources)
         ]
 
-    def _predict(self, source: Source, objects: list[Prompts], refine: str, crop: str) -> list[Result]:
+    def _predict(
+        self, source: Source, objects: list[Prompts], refine: str, crop: str, protocol: str
+    ) -> list[Result]:
         image, regions = opened(source, 0)
         objects = [prompts.checked(image.shape[1], image.shape[0]) for prompts in objects]
         encoded = self._encoded(image, regions, refine, crop)
-        answers = encoded.ask_rounds(objects)
+        answers = encoded.two_passes(objects) if protocol == "paper" else encoded.ask_rounds(objects)
         pairs = zip(answers, objects, strict=True)
         return [result_of(answer, prompts, encoded.frame) for answer, prompts in pairs]
 
     def _encode(self, rgb: ByteArray) -> FloatArray:
-        frame = Frame(rgb.shape[1], rgb.shape[0], self.card.image_size)
-        padded = letterbox(rgb, self.card.image_size)
-        return self.engine.encode(to_tensor(padded, frame, self.card.mean, self.card.std))
+        card = self.card
+        frame = Frame(rgb.shape[1], rgb.shape[0], card.image_size, self.fit)
+        padded = letterbox(rgb, card.image_size, card.resize, self.fit)
+        mean, std = card.mean, card.std
+        if card.normalise == "min-max":
+            width, height = frame.resized
+            inside = padded[:height, :width]
+            low = float(inside.min())
+            mean, std = (low,) * 3, (max(float(inside.max()) - low, 1.0),) * 3
+        return self.engine.encode(to_tensor(padded, frame, mean, std))
 
 
 def load(
@@ -138,18 +170,25 @@ def load(
     engine: str = "onnx",
     device: str = "cpu",
     keep_embeddings: bool = False,
+    postprocess: str = "logits",
 ) -> Model:
     """A model by name (bundled, then in the store) or by folder, ready to use.
 
     `threads` per model call, default: the physical cores, at most 8; `engine` "onnx", or "torch" for a model
     that was imported from a checkpoint; `device` "cpu", or "cuda" with onnxruntime-gpu or a CUDA build of
     torch. `keep_embeddings` keeps what was encoded on disk too (in `embeddings` of ULTRASAM_HOME, at most 2
-    GiB), so that the next run on the same frames starts at once. The first time in a process it tells on
-    stderr under which licence the weights are. Raises UltrasamError for an unknown model (it lists the known
-    ones), a missing file, or one whose SHA-256 is not the card's.
+    GiB), so that the next run on the same frames starts at once. `postprocess` "original" gives the numbers
+    of the original UltraSam (see `ultrasam.core.geometry.Frame`), whose masks are a little too large. The
+    first time in a process it tells on stderr under which licence the weights are. Raises UltrasamError for
+    an unknown model (it lists the known ones), a missing file, or one whose SHA-256 is not the card's.
     """
     return prepare(
-        find(model), threads=threads, device=device, keep_embeddings=keep_embeddings, engine=engine
+        find(model),
+        threads=threads,
+        device=device,
+        keep_embeddings=keep_embeddings,
+        engine=engine,
+        postprocess=postprocess,
     )
 
 
@@ -160,15 +199,23 @@ def prepare(
     device: str = "cpu",
     keep_embeddings: bool = False,
     engine: str = "onnx",
+    postprocess: str = "logits",
 ) -> Model:
     """`load` for a model that `ultrasam.zoo.store.find` has already found and checked."""
     card = weights.card
-    if card.resize != "pil":
-        raise UltrasamError(f"the model {card.id} wants its images resized by {card.resize}, not pil")
+    if postprocess not in POSTPROCESS:
+        raise UltrasamError(f"there is no postprocess {postprocess!r:.40}: use {' or '.join(POSTPROCESS)}")
+    if postprocess == "original" and card.fit != PAD:
+        raise UltrasamError(
+            f"the model {card.id} stretches its images: postprocess original is for models that pad them"
+        )
     runner = engine_of(weights, engine, threads, device)
     tell_licence(card.name, card.licence)
-    disk = DiskCache(folder_for(card, home(), f"{engine} {device}")) if keep_embeddings else None
-    return Model(card, runner, EmbeddingCache(disk=disk, shape=(1, *card.embedding)))
+    disk = None
+    if keep_embeddings:
+        fit = ORIGINAL if postprocess == "original" else card.fit
+        disk = DiskCache(folder_for(card, home(), f"{engine} {device}", fit))
+    return Model(card, runner, EmbeddingCache(disk=disk, shape=(1, *card.embedding)), postprocess)
 
 
 def engine_of(weights: Weights, engine: str, threads: int | None, device: str) -> Engine:

@@ -13,11 +13,21 @@ from functools import cached_property
 import numpy as np
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.geometry import BoolArray, ByteArray, FloatArray, Frame, to_grid, upsample_logits
+from ultrasam.core.geometry import (
+    PAD,
+    BoolArray,
+    ByteArray,
+    FloatArray,
+    Frame,
+    mask_of,
+    to_grid,
+    upsample_logits,
+)
 from ultrasam.core.masks import box_of
 from ultrasam.core.prompts import PRIOR_LOGIT, Box, Prompts
 from ultrasam.engines.base import Engine
 from ultrasam.predict.decode import Answer, Detail, View, decode, decode_rounds
+from ultrasam.predict.paper import two_passes
 
 Encode = Callable[[ByteArray], tuple[FloatArray, Frame]]
 
@@ -38,8 +48,9 @@ class EncodedFrame:
     """A frame of which the whole, or the part that is ultrasound, is encoded, and what encodes parts of it.
 
     `image` (H, W, 3) uint8; `encode` gives the embedding (1, C, h, w) of such an image and how it lies in the
-    model's input; `size` and `side` are those of the model's input and masks; `refine` is one of `REFINE`;
-    `crop` is the part that is looked at first, None for the whole. Prompts beside it ask the whole frame.
+    model's input; `size`, `fit` (see `Frame`) and `side` are those of the model's input and masks; `refine`
+    is one of `REFINE`; `crop` is the part that is looked at first, None for the whole. Prompts beside it ask
+    the whole frame.
     """
 
     engine: Engine
@@ -47,13 +58,14 @@ class EncodedFrame:
     encode: Encode
     size: int
     side: int
+    fit: str = PAD
     refine: str = DEFAULT_REFINE
     crop: View | None = None
 
     @cached_property
     def frame(self) -> Frame:
         """How the whole image lies in the model's input."""
-        return Frame(self.image.shape[1], self.image.shape[0], self.size)
+        return Frame(self.image.shape[1], self.image.shape[0], self.size, self.fit)
 
     def prepare(self) -> None:
         """Encode what is looked at first."""
@@ -71,6 +83,10 @@ class EncodedFrame:
             assert answer is not None  # every object has at least one prompt
             answers.append(answer)
         return answers
+
+    def two_passes(self, objects: Sequence[Prompts]) -> list[Answer]:
+        """The protocol "paper" for objects with one prompt each."""
+        return two_passes(self.engine, self._whole, self.frame, objects)
 
     def ask(self, prompts: Prompts, before: Answer | None) -> Answer:
         """One round for one object: all its prompts and the answer to the round before.
@@ -109,7 +125,7 @@ class EncodedFrame:
         (detail,) = decode(self.engine, embedding, view.frame, [view.prompts(prompts)], [prior])
         full = np.full(self.image.shape[:2], -PRIOR_LOGIT, np.float32)
         view.of(full)[:] = upsample_logits(detail.logits, view.frame)
-        logits = to_grid(full, self.side, -PRIOR_LOGIT)
+        logits = to_grid(full, self.side, -PRIOR_LOGIT, self.fit)
         logits.flags.writeable = False
         return Answer(logits, detail.score, Detail(view, detail.logits))
 
@@ -118,13 +134,13 @@ class EncodedFrame:
         if before.detail is not None and before.detail.view == view:
             return before.detail.logits
         full = upsample_logits(before.logits, self.frame)
-        return to_grid(view.of(full), self.side, -PRIOR_LOGIT)
+        return to_grid(view.of(full), self.side, -PRIOR_LOGIT, self.fit)
 
     def _view_of(self, prompts: Prompts, answer: Answer) -> View | None:
         """Where to look again; None where it is not wanted, nothing was found or nothing would be gained."""
         if self.refine == "none":
             return None
-        mask = upsample_logits(answer.logits, self.frame) > 0
+        mask = mask_of(answer.logits, self.frame)
         if not mask.any():
             return None
         view = view_around(region_of(mask, prompts), self.frame)
@@ -140,10 +156,10 @@ def checked_refine(refine: str) -> str:
     return refine
 
 
-def view_of_box(box: tuple[int, int, int, int], size: int) -> View:
+def view_of_box(box: tuple[int, int, int, int], size: int, fit: str = PAD) -> View:
     """The part `box` (x0, y0, x1, y1) of a frame in an input of `size` pixels."""
     x0, y0, x1, y1 = box
-    return View(box, Frame(x1 - x0, y1 - y0, size))
+    return View(box, Frame(x1 - x0, y1 - y0, size, fit))
 
 
 def region_of(mask: BoolArray, prompts: Prompts) -> Box:
@@ -165,7 +181,7 @@ def view_around(region: Box, frame: Frame) -> View:
     side = max(_CONTEXT * max(x1 - x0, y1 - y0), max(frame.width, frame.height) / _GAIN_MAX)
     left, right = _span((x0 + x1) / 2, side, frame.width)
     top, bottom = _span((y0 + y1) / 2, side, frame.height)
-    return view_of_box((left, top, right, bottom), frame.size)
+    return view_of_box((left, top, right, bottom), frame.size, frame.fit)
 
 
 def _span(centre: float, side: float, limit: int) -> tuple[int, int]:

@@ -157,7 +157,7 @@ class Session:
         prior = np.asarray(prior)
         shape = (self._frame.height, self._frame.width)
         if prior.dtype == np.bool_ and prior.shape == shape:
-            logits = mask_to_logits(prior, self._side)
+            logits = mask_to_logits(prior, self._side, self._frame.fit)
         elif np.issubdtype(prior.dtype, np.floating) and prior.shape == (self._side, self._side):
             logits = prior.astype(np.float32)
             if not np.isfinite(logits).all():

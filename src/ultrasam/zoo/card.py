@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, shown
+from ultrasam.core.geometry import PAD, RESIZES, STRETCH
 
 CARD_FILE = "card.json"
 MODEL_FILES = ("encoder.onnx", "decoder.onnx")
@@ -22,9 +23,11 @@ class Card:
     """The content of `card.json`.
 
     `image_size` is the side S of the square input; `embedding` its (C, h, w), masks have (4h, 4w); `mean` and
-    `std` are RGB on the 0-255 scale; `resize` names the resampling the model was trained with; `sha256` maps
-    file names to hexadecimal digests; `about` holds every other field of the file (texts such as data,
-    authors, limits).
+    `std` are RGB on the 0-255 scale; `resize` names the resampling the model was trained with (see
+    `ultrasam.core.geometry.letterbox`), `fit` how the image lies in the input: "pad" or "stretch";
+    `normalise` "mean-std" subtracts `mean` and divides by `std`, "min-max" takes the extremes of each image
+    to 0 and 1 instead; `sha256` maps file names to hexadecimal digests; `about` holds every other field of
+    the file (texts such as data, authors, limits).
     """
 
     id: str
@@ -36,6 +39,8 @@ class Card:
     std: tuple[float, float, float]
     resize: str
     sha256: Mapping[str, str]
+    fit: str = PAD
+    normalise: str = "mean-std"
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -81,10 +86,13 @@ def _size(value: Any) -> int:
     return value
 
 
-def _resize(value: Any) -> str:
-    if value not in ("pil", "cv2"):
-        raise ValueError('"pil" or "cv2"')
-    return str(value)
+def _one_of(*names: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in names:
+            raise ValueError(" or ".join(f'"{name}"' for name in names))
+        return str(value)
+
+    return read
 
 
 def _shape(value: Any) -> tuple[int, int, int]:
@@ -123,12 +131,18 @@ _FIELDS = {
     "embedding": _shape,
     "mean": _channels,
     "std": _deviations,
-    "resize": _resize,
+    "resize": _one_of(*RESIZES),
     "sha256": _digests,
+    "fit": _one_of(PAD, STRETCH),
+    "normalise": _one_of("mean-std", "min-max"),
 }
+# What a card need not say.
+_DEFAULTS = {"fit": PAD, "normalise": "mean-std"}
 
 
 def _read(content: dict[str, Any], name: str, source: str) -> Any:
+    if name not in content and name in _DEFAULTS:
+        return _DEFAULTS[name]
     if name not in content:
         raise UltrasamError(f'{source} is not a usable model card: "{name}" is missing')
     try:
