@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -97,7 +97,8 @@ class LossConfig:
         normalised_focal: focal weights normalised to sum to 1 for each object.
         bce: binary cross entropy, mean over pixels.
         dice: dice loss with squared terms in the denominator.
-        iou: L1 between the predicted and the true IoU.
+        iou: error between the predicted and the true IoU.
+        iou_error: "l1" as in the paper, or "mse" as in the original implementation.
         alternatives: weight of the best of the three alternative masks beside the single mask.
     """
 
@@ -106,6 +107,7 @@ class LossConfig:
     bce: float = 0.0
     dice: float = 1.0
     iou: float = 1.0
+    iou_error: Literal["l1", "mse"] = "l1"
     alternatives: float = 1.0
 
 
@@ -239,7 +241,9 @@ class TrainConfig:
                 and 0 <= augment.gain <= 1
             ),
         )
-        yield "the weights under loss are 0 or more", _not_negative(*astuple(self.loss))
+        weights = [value for name, value in asdict(self.loss).items() if name != "iou_error"]
+        yield "the weights under loss are 0 or more", _not_negative(*weights)
+        yield 'loss.iou_error is "l1" or "mse"', self.loss.iou_error in ("l1", "mse")
         yield "optim.steps and batch_size are at least 1", min(optim.steps, optim.batch_size) >= 1
         yield "optim.warmup and ema are from 0 to 1", 0 <= optim.warmup <= 1 and 0 <= optim.ema <= 1
         yield (

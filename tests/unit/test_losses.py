@@ -12,9 +12,11 @@ from ultrasam.training.losses import (  # noqa: E402
     binary_cross_entropy,
     dice,
     focal,
+    low_resolution,
     mask_iou,
     mask_loss,
     normalised_focal,
+    paper_loss,
     pass_loss,
 )
 
@@ -70,7 +72,7 @@ def test_normalised_focal_does_not_depend_on_the_background(pair):
 def test_dice_with_squares(pair):
     logits, target = pair
     p = sigmoid(logits)
-    expected = 1 - (2 * (p * target).sum((1, 2)) + 1) / ((p**2).sum((1, 2)) + (target**2).sum((1, 2)) + 1)
+    expected = 1 - 2 * (p * target).sum((1, 2)) / ((p**2).sum((1, 2)) + (target**2).sum((1, 2)) + 2)
     check(dice, pair, expected)
 
 
@@ -131,3 +133,29 @@ def test_the_loss_is_a_mean_over_objects(pair):
         for i in range(3)
     ]
     torch.testing.assert_close(together, torch.stack(alone).mean())
+
+
+def test_the_paper_trains_the_best_mask_alone():
+    target = torch.zeros(1, 8, 8)
+    target[:, 2:6, 2:6] = 1
+    good = torch.where(target > 0, 3.0, -3.0)
+    masks = torch.stack([torch.full_like(good, -3.0), good.roll(1, -1), good], dim=1).requires_grad_()
+    iou = torch.tensor([[0.9, 0.2, 0.7]], requires_grad=True)
+    terms = paper_loss(masks, iou, target, LossConfig())
+    assert terms["iou"].item() == pytest.approx(0.3)  # the best has a true IoU of 1
+    assert terms["focal"].item() == pytest.approx(20 * focal(good, target).item())
+    assert terms["total"].item() == pytest.approx(sum(terms[k].item() for k in ("dice", "focal", "iou")))
+    terms["total"].backward()
+    assert masks.grad is not None and iou.grad is not None
+    assert (masks.grad.abs().sum((0, 2, 3)) > 0).tolist() == [False, False, True]
+    assert (iou.grad[0] != 0).tolist() == [False, False, True]
+    squared = paper_loss(masks, iou, target, LossConfig(iou_error="mse"))
+    assert squared["iou"].item() == pytest.approx(0.09)
+
+
+def test_targets_of_the_paper_are_rounded():
+    masks = torch.zeros(1, 16, 16)
+    masks[:, :, :7] = 1
+    # Without antialiasing: cells of four pixels are read at their two middle ones.
+    assert low_resolution(masks, 4).tolist() == [[[1.0, 1.0, 0.0, 0.0]] * 4]
+    assert low_resolution(masks.roll(-2, -1), 4).tolist() == [[[1.0, 0.0, 0.0, 1.0]] * 4]

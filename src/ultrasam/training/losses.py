@@ -39,11 +39,14 @@ def normalised_focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tens
 
 
 def dice(logits: Tensor, target: Tensor, eps: float = 1.0) -> Tensor:
-    """1 - (2 sum(pt) + eps) / (sum(p^2) + sum(t^2) + eps): (..., H, W) -> (...)  (Milletari et al. 2016)."""
+    """1 - 2 sum(pt) / (sum(p^2) + eps + sum(t^2) + eps): (..., H, W) -> (...).
+
+    Milletari et al. 2016 (arXiv:1606.04797), with the eps of the UltraSam protocol.
+    """
     p = torch.sigmoid(logits)
     overlap = (p * target).sum((-2, -1))
     squares = (p * p).sum((-2, -1)) + (target * target).sum((-2, -1))
-    return 1 - (2 * overlap + eps) / (squares + eps)
+    return 1 - 2 * overlap / (squares + 2 * eps)
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
@@ -81,7 +84,8 @@ def pass_loss(masks: Tensor, predicted_iou: Tensor, target: Tensor, config: Loss
     best = true_iou[:, 1:].argmax(1) + 1
     chosen = masks[torch.arange(len(masks), device=masks.device), best]
     alternative = mask_loss(chosen, target, config)
-    iou = (predicted_iou - true_iou).abs().mean(1)
+    error = predicted_iou - true_iou
+    iou = (error.abs() if config.iou_error == "l1" else error**2).mean(1)
     total = single + config.alternatives * alternative + config.iou * iou
     return {
         "total": total.mean(),
@@ -90,3 +94,31 @@ def pass_loss(masks: Tensor, predicted_iou: Tensor, target: Tensor, config: Loss
         "iou": iou.detach().mean(),
         "true_iou": true_iou[:, 0].mean(),
     }
+
+
+def paper_loss(masks: Tensor, predicted_iou: Tensor, target: Tensor, config: LossConfig) -> dict[str, Tensor]:
+    """Loss of one pass as the UltraSam paper trains it: only the best mask of each object is asked for.
+
+    `masks` (N, k, h, w) logits and `predicted_iou` (N, k): the single mask in pass 1 (k = 1), the three
+    alternatives in pass 2; `target` (N, h, w) of 0 and 1, see `low_resolution`. The best has the highest
+    true IoU. Returns the weighted scalars `dice`, `focal` and `iou`, means over the objects, and their sum
+    `total`.
+    """
+    true_iou = mask_iou(masks.detach(), target[:, None].expand_as(masks))
+    rows = torch.arange(len(masks), device=masks.device)
+    best = true_iou.argmax(1)
+    chosen = masks[rows, best]
+    error = predicted_iou[rows, best] - true_iou[rows, best]
+    terms = {
+        "dice": config.dice * dice(chosen, target).mean(),
+        "focal": config.focal * focal(chosen, target).mean(),
+        "iou": config.iou * (error.abs() if config.iou_error == "l1" else error**2).mean(),
+    }
+    return {**terms, "total": torch.stack(list(terms.values())).sum()}
+
+
+def low_resolution(masks: Tensor, side: int) -> Tensor:
+    """Targets of the paper: masks (N, S, S) of 0 and 1 on the square input -> (N, side, side) of 0 and 1,
+    bilinear and rounded.
+    """
+    return F.interpolate(masks[:, None].float(), (side, side), mode="bilinear")[:, 0].round()
