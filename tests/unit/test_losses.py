@@ -158,4 +158,4 @@ def test_targets_of_the_paper_are_rounded():
     masks[:, :, :7] = 1
     # Without antialiasing: cells of four pixels are read at their two middle ones.
     assert low_resolution(masks, 4).tolist() == [[[1.0, 1.0, 0.0, 0.0]] * 4]
-    assert low_resolution(masks.roll(-2, -1), 4).tolist() == [[[1.0, 0.0, 0.0, 1.0]] * 4]
+    assert low_resolution(masks.roll(-3, -1), 4).tolist() == [[[1.0, 0.0, 0.0, 1.0]] * 4]
