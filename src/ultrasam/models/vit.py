@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ultrasam.models.attention import attend
+from ultrasam.models.vit_inference import distances, run_blocks
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,9 @@ class Attention(nn.Module):
 
 
 def relative(table: Tensor, size: int) -> Tensor:
-    """(2 s - 1, d), a vector for each distance -> (size, size, d), one for each query and key position.
-
-    A table of another length is interpolated linearly, as SAM does for other image sizes.
-    """
-    if len(table) != 2 * size - 1:
-        stretched = F.interpolate(table.float().t()[None], size=2 * size - 1, mode="linear")
-        table = stretched[0].t().to(table.dtype)
+    """(2 s - 1, d), a vector for each distance -> (size, size, d), one for each query and key position."""
     positions = torch.arange(size, device=table.device)
-    return table[positions[:, None] - positions[None, :] + size - 1]
+    return distances(table, size)[positions[:, None] - positions[None, :] + size - 1]
 
 
 class Block(nn.Module):
@@ -154,6 +149,12 @@ def from_windows(x: Tensor, side: int, shape: tuple[int, int, int]) -> Tensor:
     return x.reshape(b, rows * side, columns * side, -1)[:, :h, :w]
 
 
+def _without_gradients(x: Tensor) -> bool:
+    """Whether `run_blocks` may take the place of the modules."""
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return plain and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+
+
 class ImageEncoderViT(nn.Module):
     """Normalised image (B, 3, S, S) -> embedding (B, channels, S / patch, S / patch)."""
 
@@ -183,6 +184,13 @@ class ImageEncoderViT(nn.Module):
         """Tokens (B, H, W, width) after the blocks of these numbers and, last, after all of them."""
         x = self.patch_embed(image) + self.pos_embed
         kept = []
+        if _without_gradients(x):
+            x = x.contiguous()
+            blocks = [block for block in self.blocks if isinstance(block, Block)]
+            for number, _ in enumerate(run_blocks(blocks, x)):
+                if number in after:
+                    kept.append(x.clone())
+            return [*kept, x]
         for number, block in enumerate(self.blocks):
             if self.checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)
