@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ultrasam.models.decoder_inference import MOST_TOKENS, run_decoder
 from ultrasam.models.two_way import TwoWayTransformer
-from ultrasam.models.vit import LayerNorm2d
+from ultrasam.models.vit import LayerNorm2d, without_gradients
 
 NUM_MASKS = 4
 
@@ -56,6 +57,8 @@ class MaskDecoder(nn.Module):
         """`embedding` and `dense` (1 or N, C, h, w), `places` (1, C, h, w), `prompts` (N, P, C) -> logits (N,
         4, 4h, 4w) and predicted IoU (N, 4).
         """
+        if prompts.shape[1] + NUM_MASKS + 1 <= MOST_TOKENS and without_gradients(prompts):
+            return run_decoder(self, embedding, places, prompts, dense)
         n, (_, c, h, w) = prompts.shape[0], embedding.shape  # `len` would fix it in an export
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(n, -1, -1)
         image = (embedding + dense).flatten(2).transpose(1, 2)

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ultrasam.models.vit import LayerNorm2d
+from ultrasam.models.vit import LayerNorm2d, without_gradients
 
 PADDING, NEGATIVE, POSITIVE, FIRST_CORNER, SECOND_CORNER = -1, 0, 1, 2, 3
 
@@ -70,8 +70,12 @@ class PromptEncoder(nn.Module):
         return torch.where(is_padding, 0.0, encoded) + kinds[(labels + 1).long()]
 
     def dense(self, mask: Tensor, has_mask: Tensor) -> Tensor:
-        """`mask` (N, 1, 4h, 4w) logits of the round before, `has_mask` (N,) 0 or 1 -> (N, channels, h, w)."""
+        """`mask` (N, 1, 4h, 4w) logits of the round before, `has_mask` (N,) 0 or 1 -> (N, channels, h, w), or
+        (1, channels, 1, 1) if none counts and nothing is trained.
+        """
         without = self.no_mask_embed.weight[:, :, None, None]
+        if without_gradients(mask) and not has_mask.any():
+            return without
         return torch.where(has_mask[:, None, None, None] > 0, self.mask_downscaling(mask), without)
 
     def positions(self) -> Tensor:

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from ultrasam.models.mask_decoder import MaskDecoder
 from ultrasam.models.prompt_encoder import PromptEncoder
-from ultrasam.models.vit import ImageEncoderViT, ViTConfig
+from ultrasam.models.vit import ImageEncoderViT, ViTConfig, without_gradients
 
+# Objects whose maps of 8 MB each stay in the processor's cache. Measured with benchmarks/sam_speed.py.
+_OBJECTS_AT_ONCE = 2
 # The mean and standard deviation of ImageNet on the 0-255 scale.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -64,9 +66,19 @@ class Sam(nn.Module):
         `has_mask` (N,) 0 or 1. Returns masks (N, 4, 4h, 4w) float32 logits and predicted IoU (N, 4).
         """
         tokens = self.prompt_encoder.tokens(points, labels)
-        dense = self.prompt_encoder.dense(mask, has_mask)
-        masks, iou = self.mask_decoder(embedding, self.prompt_encoder.positions(), tokens, dense)
-        return masks.float(), iou.float()
+        places = self.prompt_encoder.positions()
+        if not without_gradients(embedding):
+            dense = self.prompt_encoder.dense(mask, has_mask)
+            masks, iou = self.mask_decoder(embedding, places, tokens, dense)
+            return masks.float(), iou.float()
+        found = []
+        for start in range(0, len(tokens), _OBJECTS_AT_ONCE):
+            some = slice(start, start + _OBJECTS_AT_ONCE)
+            of_them = embedding if len(embedding) == 1 else embedding[some]
+            dense = self.prompt_encoder.dense(mask[some], has_mask[some])
+            found.append(self.mask_decoder(of_them, places, tokens[some], dense))
+        masks, iou = (torch.cat(part) for part in zip(*found, strict=True))
+        return masks, iou
 
 
 def random_sam(config: SamConfig, seed: int = 0) -> Sam:

@@ -149,8 +149,8 @@ def from_windows(x: Tensor, side: int, shape: tuple[int, int, int]) -> Tensor:
     return x.reshape(b, rows * side, columns * side, -1)[:, :h, :w]
 
 
-def _without_gradients(x: Tensor) -> bool:
-    """Whether `run_blocks` may take the place of the modules."""
+def without_gradients(x: Tensor) -> bool:
+    """Whether this is inference in float32 on a CPU, for which there are quicker ways than the modules."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return plain and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
 
@@ -184,7 +184,7 @@ class ImageEncoderViT(nn.Module):
         """Tokens (B, H, W, width) after the blocks of these numbers and, last, after all of them."""
         x = self.patch_embed(image) + self.pos_embed
         kept = []
-        if _without_gradients(x):
+        if without_gradients(x):
             x = x.contiguous()
             blocks = [block for block in self.blocks if isinstance(block, Block)]
             for number, _ in enumerate(run_blocks(blocks, x)):
