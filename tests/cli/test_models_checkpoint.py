@@ -217,3 +217,32 @@ def test_what_images_go_through(
 def test_preprocessing_is_not_for_model_folders(tiny_folder: Path, empty_home: Path, capsys: Any) -> None:
     assert main(["models", "import", str(tiny_folder), "--preprocessing=medsam"]) == 2
     assert "--preprocessing is for checkpoints" in capsys.readouterr().err
+
+
+def test_weights_too_large_for_one_file(
+    model: Sam, imported: Path, tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from ultrasam.export import onnx as exporter
+
+    monkeypatch.setattr(exporter, "LARGE", 1000)
+    torch.save(model.state_dict(), tmp_path / "large.pth")
+    assert main(["models", "import", str(tmp_path / "large.pth")]) == 0
+    folder = empty_home / "store" / "large"
+    assert {path.name for path in folder.iterdir()} == FILES | {"encoder.onnx.data"}
+    assert (folder / "encoder.onnx").stat().st_size < (folder / "encoder.onnx.data").stat().st_size
+    image = np.random.default_rng(0).integers(0, 256, (70, 110), np.uint8)
+    found = [ultrasam.load(name).session(image).click(40, 30).logits for name in (folder, imported)]
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-4)
+
+    assert main(["models", "import", str(folder), "--name=copy"]) == 0
+    copy = empty_home / "store" / "copy"
+    assert (copy / "encoder.onnx.data").read_bytes() == (folder / "encoder.onnx.data").read_bytes()
+    (copy / "encoder.onnx.data").write_bytes(b"other")
+    with pytest.raises(ultrasam.UltrasamError, match="encoder.onnx.data is damaged or was replaced"):
+        ultrasam.load("copy")
+    (copy / "encoder.onnx.data").unlink()
+    with pytest.raises(ultrasam.UltrasamError, match="encoder.onnx.data is missing"):
+        ultrasam.load("copy")
+    capsys.readouterr()
+    assert main(["models", "show", "large"]) == 0
+    assert "encoder.onnx.data" in capsys.readouterr().out

@@ -107,10 +107,10 @@ def _entry(name: str, folder: Path, place: str) -> dict[str, Any]:
 
 def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of the files of a model that are there."""
-    from ultrasam.zoo.card import MODEL_FILES
+    from ultrasam.zoo.card import DATA_FILES, MODEL_FILES
 
     sizes = {}
-    for name in MODEL_FILES:
+    for name in (*MODEL_FILES, *DATA_FILES):
         try:
             sizes[name] = (folder / name).stat().st_size
         except OSError:

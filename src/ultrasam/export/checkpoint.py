@@ -15,7 +15,7 @@ from ultrasam.export.onnx import export_onnx
 from ultrasam.models.checkpoints import SOURCES, load_weights, preset_of, source_of
 from ultrasam.models.files import read_tensors
 from ultrasam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam
-from ultrasam.zoo.card import MODEL_FILES
+from ultrasam.zoo.card import DATA_FILES, MODEL_FILES
 
 WEIGHTS_FILE = "weights.safetensors"
 # What an image goes through before the encoder, as in a card.
@@ -74,7 +74,7 @@ def write_checkpoint(
     model, source = load_checkpoint(path)
     shape = check_forward(model, path)
     ensure_writable_dir(folder)
-    exported = export_onnx(model, model.config.image_size, half=False)
+    exported = export_onnx(model, model.config.image_size, half=False, folder=folder)
     difference = largest_difference(model, exported, model.config.image_size)
     if not difference <= TOLERANCE:
         raise UltrasamError(
@@ -84,7 +84,7 @@ def write_checkpoint(
     save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, folder / WEIGHTS_FILE)
     preset = preset_of(model.config)
     preprocessing = preprocessing or preprocessing_of(path, source)
-    files = (*MODEL_FILES, WEIGHTS_FILE)
+    files = [name for name in (*MODEL_FILES, *DATA_FILES, WEIGHTS_FILE) if (folder / name).exists()]
     return {
         "id": name,
         "name": name,

@@ -61,7 +61,8 @@ def largest_difference(model: PromptableModel, exported: ExportedModel, image_si
     """Largest absolute difference of embedding, masks and IoU between the torch and the exported model."""
     generator = torch.Generator().manual_seed(0)
     providers = ["CPUExecutionProvider"]
-    encoder = onnxruntime.InferenceSession(exported.encoder, providers=providers)
+    file = exported.encoder if isinstance(exported.encoder, bytes) else str(exported.encoder)
+    encoder = onnxruntime.InferenceSession(file, providers=providers)
     decoder = onnxruntime.InferenceSession(exported.decoder, providers=providers)
     image = torch.randn(1, 3, image_size, image_size, generator=generator)
     with torch.no_grad():

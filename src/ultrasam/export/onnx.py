@@ -20,6 +20,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ultrasam.core.files import atomic_write
 
 OPSET = 18
+ENCODER = "encoder.onnx"
+# An ONNX file may have 2 GiB; SAM ViT-B has 0.4, ViT-L 1.2 and ViT-H 2.6 GB.
+LARGE = 10**9
 
 
 class PromptableModel(Protocol):
@@ -54,15 +57,16 @@ class _Decoder(nn.Module):
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """Serialised ONNX files, ready to be written."""
+    """Serialised ONNX files, ready to be written. An encoder that is too large for one is a file already."""
 
-    encoder: bytes
+    encoder: bytes | Path
     decoder: bytes
 
     def write(self, folder: Path) -> None:
         """Write `encoder.onnx` and `decoder.onnx` into `folder`, each atomically."""
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(folder / "encoder.onnx", self.encoder)
+        if isinstance(self.encoder, bytes):
+            atomic_write(folder / ENCODER, self.encoder)
         atomic_write(folder / "decoder.onnx", self.decoder)
 
 
@@ -93,11 +97,14 @@ def round_to_half(module: nn.Module) -> None:
                 tensor.copy_(tensor.half().float())
 
 
-def export_onnx(model: PromptableModel, image_size: int, *, half: bool = True) -> ExportedModel:
+def export_onnx(
+    model: PromptableModel, image_size: int, *, half: bool = True, folder: Path | None = None
+) -> ExportedModel:
     """Export with a dynamic number of objects N and prompts P; `half` stores large weights as float16.
 
     Computation stays float32 in either case: the runtime widens the stored weights once, when it loads the
-    file.
+    file. Weights beyond `LARGE` bytes do not fit one file: the encoder is then written into `folder`, the
+    weights beside it in `encoder.onnx.data`.
     """
     assert isinstance(model, nn.Module)
     was_training = model.training
@@ -115,7 +122,12 @@ def export_onnx(model: PromptableModel, image_size: int, *, half: bool = True) -
         torch.zeros(n),
     )
     objects, prompt = torch.export.Dim("objects"), torch.export.Dim("prompts")
-    encoder = _export(_Encoder(model), (image,), ["image"], ["embedding"], None)
+    encoder: onnx.ModelProto | None = None
+    large = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters()) > LARGE
+    if large and folder is not None:
+        _save_large(_program(_Encoder(model), (image,), ["image"], ["embedding"], None), folder)
+    else:
+        encoder = _export(_Encoder(model), (image,), ["image"], ["embedding"], None)
     decoder = _export(
         _Decoder(model),
         prompts,
@@ -125,8 +137,20 @@ def export_onnx(model: PromptableModel, image_size: int, *, half: bool = True) -
     )
     model.train(was_training)
     if half:
-        encoder, decoder = _store_half(encoder), _store_half(decoder)
+        encoder, decoder = encoder and _store_half(encoder), _store_half(decoder)
+    if encoder is None:
+        assert folder is not None
+        return ExportedModel(folder / ENCODER, decoder.SerializeToString())
     return ExportedModel(encoder.SerializeToString(), decoder.SerializeToString())
+
+
+def _save_large(program: torch.onnx.ONNXProgram, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    program.save(folder / ENCODER, external_data=True)
+    model = onnx.load(folder / ENCODER, load_external_data=False)
+    _drop_debug_text(model)
+    atomic_write(folder / ENCODER, model.SerializeToString())
+    onnx.checker.check_model(folder / ENCODER)
 
 
 def _export(
@@ -136,6 +160,20 @@ def _export(
     outputs: list[str],
     dynamic: tuple[dict[int, object], ...] | None,
 ) -> onnx.ModelProto:
+    program = _program(module, args, inputs, outputs, dynamic)
+    model = onnx.load_from_string(program.model_proto.SerializeToString())
+    _drop_debug_text(model)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _program(
+    module: nn.Module,
+    args: tuple[Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    dynamic: tuple[dict[int, object], ...] | None,
+) -> torch.onnx.ONNXProgram:
     with _quiet_exporter():
         program = torch.onnx.export(
             module.eval(),
@@ -148,10 +186,7 @@ def _export(
             verbose=False,
         )
     assert program is not None
-    model = onnx.load_from_string(program.model_proto.SerializeToString())
-    _drop_debug_text(model)
-    onnx.checker.check_model(model)
-    return model
+    return program
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from ultrasam.core.geometry import PAD, RESIZES, STRETCH
 
 CARD_FILE = "card.json"
 MODEL_FILES = ("encoder.onnx", "decoder.onnx")
+# The weights of a file that are too large to be in it (ONNX's external data).
+DATA_FILES = tuple(f"{name}.data" for name in MODEL_FILES)
 # No model takes larger squares; a card that asks for them would exhaust the memory before it is refused.
 _LARGEST = 8192
 
@@ -47,6 +49,11 @@ class Card:
     def mask_side(self) -> int:
         """Side of the square low-resolution masks."""
         return 4 * self.embedding[1]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the model cannot run without."""
+        return *MODEL_FILES, *(name for name in DATA_FILES if name in self.sha256)
 
     @staticmethod
     def from_json(text: str, source: str = CARD_FILE) -> Card:

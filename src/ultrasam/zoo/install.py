@@ -28,7 +28,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener, url2pathn
 from ultrasam import __version__
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import AnyPath, atomic_write, ensure_writable_dir, reason, shown
-from ultrasam.zoo.card import CARD_FILE, MODEL_FILES, Card
+from ultrasam.zoo.card import CARD_FILE, DATA_FILES, MODEL_FILES, Card
 from ultrasam.zoo.store import HOME_VARIABLE, Weights, bundled_folders, catalogue, store
 
 # Runs a model once and raises UltrasamError if that fails. It comes from the caller: this room has no engine.
@@ -36,10 +36,11 @@ Try = Callable[[Weights], None]
 # Told while a file is downloaded: its name, the bytes so far, and all of them or None where not known.
 Tell = Callable[[str, int, int | None], None]
 
-# One ONNX file is one protobuf message, which cannot be larger.
-MOST_BYTES = 2 * 1024**3
+# The largest file of a model: the weights of SAM ViT-H have 2.6 GB.
+MOST_BYTES = 4 * 1024**3
 _MOST_TEXT = 1024**2
 _NOTES = "MODEL_CARD.md"
+_ALL_FILES = (CARD_FILE, *MODEL_FILES, *DATA_FILES, _NOTES)
 _BLOCK = 1 << 20
 _TIMEOUT = 30.0
 _TORCH_SUFFIXES = {".pth", ".pt", ".ckpt", ".safetensors"}
@@ -82,7 +83,7 @@ def import_model(source: AnyPath, try_out: Try, *, name: str = "", licence: str 
         content |= {"licence": licence} if licence else {}
         card = Card.from_json(json.dumps(content), f"{found.place}: {CARD_FILE}")
         with _staged(card.id) as folder:
-            for file in MODEL_FILES:
+            for file in card.files:
                 if file not in found.files:
                     raise UltrasamError(f"{found.place} has no {file}: export the model again")
                 try:
@@ -167,7 +168,7 @@ def remove_model(name: str) -> Path:
 def _opened(path: Path) -> Iterator[_Source]:
     place = shown(path)
     if os.path.isdir(path):
-        names = [name for name in (CARD_FILE, *MODEL_FILES, _NOTES) if os.path.isfile(path / name)]
+        names = [name for name in _ALL_FILES if os.path.isfile(path / name)]
         if CARD_FILE not in names:
             raise UltrasamError(f"{place} is not a model folder: it has no {CARD_FILE}")
         yield _Source(place, {name: _opener_of(path / name) for name in names})
@@ -198,7 +199,7 @@ def _members(archive: zipfile.ZipFile, place: str) -> dict[str, Callable[[], IO[
         raise UltrasamError(f"{place} has {problem} {CARD_FILE}: zip one model folder")
     inside = cards[0].removesuffix(CARD_FILE)
     members: dict[str, Callable[[], IO[bytes]]] = {}
-    for name in (CARD_FILE, *MODEL_FILES, _NOTES):
+    for name in _ALL_FILES:
         if inside + name in archive.namelist():
             info = archive.getinfo(inside + name)
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -112,7 +112,7 @@ def find(model: str | os.PathLike[str]) -> Weights:
 
 def damage(weights: Weights) -> str:
     """What is wrong with the files of a model, in one line; an empty text if they are what the card says."""
-    for name in MODEL_FILES:
+    for name in weights.card.files:
         path = weights.folder / name
         if not os.path.exists(path):
             return f"the model {weights.card.id} is incomplete: {path} is missing; install or import it again"
