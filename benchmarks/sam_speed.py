@@ -1,10 +1,11 @@
 """SAM ViT-B here and in transformers: seconds and memory of encoder, decoder and a training step.
 
-    python benchmarks/sam_speed.py [--runs 5] [--only encoder,decoder,training,onnx] [--json FILE]
+    python benchmarks/sam_speed.py [--rounds 3] [--runs 3] [--only encoder,decoder,training] [--json FILE]
 
 Random weights, 1024 pixels, float32, the CPU; transformers' `SamModel` attends by sdpa. Each measurement is a
-process of its own and runs once before it counts; what is compared runs in turn. Prints Markdown tables with
-medians, the most memory a process held (VmHWM, Linux), and ratios to the reference of the same run. The floor
+process of its own and runs once before it counts. What is compared runs in turn, round after round, since the
+speed of a shared machine drifts. Prints Markdown tables with medians over all rounds, the most memory a
+process held (VmHWM, Linux), and ratios to the reference: the median over the rounds. The floor
 is the multiplications of the encoder at the speed of plain matrix products (sgemm) of its largest shape.
 "tuned" means glibc told to keep its memory, for both sides. Let the machine do nothing else meanwhile.
 """
@@ -33,7 +34,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=5, help="rounds of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="processes for each measurement, in turn")
+    parser.add_argument("--runs", type=int, default=3, help="calls that count in each process")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="encoder,decoder,training", help=", ".join(PARTS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all seconds")
@@ -47,9 +49,13 @@ def main() -> int:
         parser.error(f"no part {', '.join(sorted(unknown))}: use {', '.join(PARTS)}")
     found: dict[str, dict[str, Any]] = {}
     for part in parts:
-        for case in cases_of(part):
-            print(f"{case} ...", file=sys.stderr, flush=True)
-            found[case] = run_case(case, args.runs, args.threads)
+        rounds = []
+        for number in range(args.rounds):
+            rounds.append({})
+            for case in cases_of(part):
+                print(f"round {number + 1}: {case} ...", file=sys.stderr, flush=True)
+                rounds[-1][case] = run_case(case, args.runs, args.threads)
+        found |= {case: merged([results[case] for results in rounds]) for case in cases_of(part)}
     print(f"{processor()}, {args.threads} threads, torch {found[next(iter(found))]['torch']}\n")
     for part in parts:
         print(table(part, found))
@@ -81,6 +87,18 @@ def run_case(case: str, runs: int, threads: int) -> dict[str, Any]:
         return {"error": (done.stderr.strip().splitlines() or ["nothing"])[-1], "torch": ""}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def merged(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """The results of a case in all rounds as one; an error in any of them stays one."""
+    if failed := [found for found in rounds if "error" in found]:
+        return failed[0]
+    return {
+        "seconds": [second for found in rounds for second in found["seconds"]],
+        "medians": [statistics.median(found["seconds"]) for found in rounds],
+        "peak_mb": max(found["peak_mb"] or 0 for found in rounds) or None,
+        "torch": rounds[0]["torch"],
+    }
 
 
 def measure(case: str, runs: int, threads: int) -> dict[str, Any]:
@@ -268,17 +286,20 @@ def table(part: str, found: dict[str, dict[str, Any]]) -> str:
         reference = found.get(case.replace("ours", "transformers"), {})
         speed = memory = ""
         if "ours" in case and "seconds" in reference:
-            ratio = statistics.median(reference["seconds"]) / statistics.median(result["seconds"])
-            speed = f"{ratio:.2f} x faster"
+            speed = f"{ratio(reference, result):.2f} x faster"
             if reference["peak_mb"]:
                 memory = f"{result['peak_mb'] / reference['peak_mb']:.0%}"
         if case == "encoder ours" and "seconds" in found.get("floor", {}):
-            over = statistics.median(result["seconds"]) / statistics.median(found["floor"]["seconds"])
-            speed += f", {over:.2f} of the floor"
+            speed += f", {ratio(result, found['floor']):.2f} of the floor"
         times = f"{statistics.median(result['seconds']):.3f} s | {min(result['seconds']):.3f} s"
         peak = f"{result['peak_mb']:.0f} MB" if result["peak_mb"] else ""
         lines.append(f"| {case} | {times} | {peak} | {speed} | {memory} |")
     return "\n".join(lines) + "\n"
+
+
+def ratio(a: dict[str, Any], b: dict[str, Any]) -> float:
+    """How many times as long `a` takes as `b`: the median over the rounds."""
+    return statistics.median(x / y for x, y in zip(a["medians"], b["medians"], strict=True))
 
 
 def processor() -> str:

@@ -74,10 +74,17 @@ def test_scores_beyond_the_range_of_exponentials(shift: float) -> None:
     q, k, v = torch.randn(3, 64, 16), torch.randn(3, 64, 16), torch.randn(3, 64, 16)
     q[..., 0], k[..., 0] = 4.0, shift  # a quarter of the product of 4 and shift, for every pair
     out = torch.empty_like(v)
-    vit_inference._attend_whole(q, k, v, out, torch.zeros(30, 16), 8, torch.empty(2**11))
+    windows = [x.view(1, 1, 1, 3, 8, 8, 16) for x in (q, k, v, out)]
+    heads = vit_inference._Heads(*windows, products=torch.empty(64, 30), folded=False)
+    vit_inference._attend_whole(heads, torch.zeros(30, 16), torch.empty(2**11))
     scores = q @ k.transpose(1, 2) / 4
     assert (scores.exp().isinf().all(), (scores.exp() == 0).all()) == (shift > 0, shift < 0)
     torch.testing.assert_close(out, scores.softmax(-1) @ v, rtol=0, atol=1e-4)
+
+
+def test_linear_layers_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vit_inference, "_HAS_ONEDNN", False)
+    close(*both(random_sam(PRESETS["tiny"]), "encode", torch.randn(1, 3, 128, 128)))
 
 
 def test_little_memory_for_scores(monkeypatch: pytest.MonkeyPatch) -> None:

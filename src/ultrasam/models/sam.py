@@ -84,7 +84,9 @@ class Sam(nn.Module):
 def random_sam(config: SamConfig, seed: int = 0) -> Sam:
     """A model with random weights in which no part is silent; for tests and benchmarks."""
     generator = torch.Generator().manual_seed(seed)
-    model = Sam(config).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Sam(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name or parameter.ndim == 1:

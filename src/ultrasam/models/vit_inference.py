@@ -1,8 +1,8 @@
 """The blocks of SAM's image encoder on a CPU, without gradients: the same numbers in less time and memory.
 
 Written out as modules a block spends much of its time on new memory and on copies between layouts. Here large
-buffers are made once for all blocks, sums are added where they are, and queries, keys and values are copied
-once, straight into the layout of the matrix products.
+buffers are made once for all blocks, and queries, keys and values are copied once, straight into the layout
+of the matrix products.
 
 Two biases move. One that all keys share changes no softmax, so keys have none. One that all values share
 comes out of the attention as it is, so it joins the bias of the projection. A padded token has no input: its
@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 # Scores that are computed together, 16 MB: they stay in the cache while they are biased and normalised, and
 # the products are large enough. Measured with benchmarks/sam_speed.py.
 _SCORES_AT_ONCE = 2**22
-# Tokens that go through an MLP together, for the same reason.
+# Tokens that go through a layer together, for the same reason; and since their maps, being small, come again
+# and again from the same memory.
 _TOKENS_AT_ONCE = 1024
-# Sums of exponentials in between have lost nothing to the range of float32.
-_LEAST, _MOST = 1e-20, 1e30
+# The operator is what torch.compile makes of linear layers on x86.
+_HAS_ONEDNN = (
+    torch.backends.mkl.is_available()
+    and torch.backends.mkldnn.is_available()
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,25 +43,34 @@ class _Heads:
 
     In small windows queries and keys end with the biases: `rows` and `columns` entries that say how much a
     query adds for each row and column of keys, and that pick them.
+
+    `products` has room for all queries of some groups times the tables of relative positions.
     """
 
     q: Tensor
     k: Tensor
     v: Tensor
     out: Tensor
+    products: Tensor
     folded: bool
 
     @property
     def side(self) -> int:
         return self.v.shape[4]
 
+    @property
+    def groups(self) -> list[Tensor]:
+        """`q`, `k`, `v` and `out` as (groups, tokens, ...) with one group for each window and head."""
+        return [x.view(-1, self.side**2, x.shape[-1]) for x in (self.q, self.k, self.v, self.out)]
+
 
 def run_blocks(blocks: Sequence[Block], x: Tensor) -> Iterator[Tensor]:
     """The tokens (B, H, W, C) after each block, always in the memory of `x`, which must be contiguous."""
     b, h, w, c = x.shape
     flat = x.view(-1, c)
-    widest = max(block.mlp.lin1.out_features for block in blocks)
-    wide = x.new_empty(max(3 * c * len(flat), widest * min(len(flat), _TOKENS_AT_ONCE)))
+    count = len(flat)
+    parts = [slice(start, start + _TOKENS_AT_ONCE) for start in range(0, count, _TOKENS_AT_ONCE)]
+    qkv, y = x.new_empty(count, 3 * c), torch.empty_like(flat)
     scores = x.new_empty(_SCORES_AT_ONCE)
     heads: dict[int, _Heads] = {}
     for block in blocks:
@@ -64,24 +78,25 @@ def run_blocks(blocks: Sequence[Block], x: Tensor) -> Iterator[Tensor]:
         if side not in heads:
             heads[side] = _new_heads(x, block.attn.heads, side)
         attention, mlp = block.attn, block.mlp
-        y = block.norm1(flat)
-        qkv = torch.mm(y, attention.qkv.weight.t(), out=_part(wide, len(flat), 3 * c))
+        for some in parts:
+            qkv[some] = _linear(block.norm1(flat[some]), attention.qkv.weight, None)
         of_heads = qkv.view(b, h, w, 3, attention.heads, -1), y.view(b, h, w, attention.heads, -1)
         _attend(heads[side], *of_heads, attention, scores)
         shared = attention.proj.bias + attention.proj.weight @ attention.qkv.bias[2 * c :]
-        flat.addmm_(y, attention.proj.weight.t()).add_(shared)
-        y = block.norm2(flat)
-        for start in range(0, len(flat), _TOKENS_AT_ONCE):
-            some = slice(start, start + _TOKENS_AT_ONCE)
-            hidden = _part(wide, len(y[some]), mlp.lin1.out_features)
-            torch.addmm(mlp.lin1.bias, y[some], mlp.lin1.weight.t(), out=hidden)
-            torch.ops.aten.gelu_(hidden)
-            flat[some].addmm_(hidden, mlp.lin2.weight.t()).add_(mlp.lin2.bias)
+        for some in parts:
+            flat[some] += _linear(y[some], attention.proj.weight, shared)
+            hidden = _linear(block.norm2(flat[some]), mlp.lin1.weight, mlp.lin1.bias)
+            flat[some] += _linear(torch.ops.aten.gelu_(hidden), mlp.lin2.weight, mlp.lin2.bias)
         yield x
 
 
-def _part(buffer: Tensor, rows: int, columns: int) -> Tensor:
-    return buffer[: rows * columns].view(rows, columns)
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear` of (N, in), by oneDNN where it is there. Measured with benchmarks/sam_speed.py on an AMD
+    EPYC: a tenth faster than MKL, which `F.linear` takes.
+    """
+    if _HAS_ONEDNN:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
 
 
 def _new_heads(x: Tensor, count: int, side: int) -> _Heads:
@@ -99,7 +114,9 @@ def _new_heads(x: Tensor, count: int, side: int) -> _Heads:
         picks = torch.eye(side, dtype=x.dtype)
         k[..., d : d + side] = picks[:, None]
         k[..., d + side :] = picks
-    return _Heads(q, k, x.new_zeros(*shape, d), x.new_empty(*shape, d), folded)
+    groups = min(max(1, _SCORES_AT_ONCE // side**4), windows * some) if folded else 1
+    products = x.new_empty(groups * side * side, 2 * (2 * side - 1))
+    return _Heads(q, k, x.new_zeros(*shape, d), x.new_empty(*shape, d), products, folded)
 
 
 def _pieces(heads: _Heads, tokens: Tensor, *windows: Tensor) -> Iterator[tuple[Tensor, list[Tensor]]]:
@@ -140,19 +157,17 @@ def _gather(heads: _Heads, y: Tensor) -> None:
 
 def _attend(heads: _Heads, qkv: Tensor, y: Tensor, attention: Attention, scores: Tensor) -> None:
     """`qkv` (B, H, W, 3, heads, d), without biases -> `y` (B, H, W, heads, d)."""
-    d, side = heads.v.shape[-1], heads.side
-    # One group for each window and head.
-    q, k = (x.view(-1, side * side, x.shape[-1]) for x in (heads.q, heads.k))
-    v, out = (x.view(-1, side * side, d) for x in (heads.v, heads.out))
-    tables = [distances(table, side).flip(0) for table in (attention.rel_pos_h, attention.rel_pos_w)]
+    d = heads.v.shape[-1]
+    relative = attention.rel_pos_h, attention.rel_pos_w
+    tables = torch.cat([distances(table, heads.side).flip(0) for table in relative])
     bias = attention.qkv.bias.view(3, attention.heads, 1, 1, d)[0]
     for first in range(0, attention.heads, heads.v.shape[3]):
         some = slice(first, first + heads.v.shape[3])
         _fill(heads, qkv[..., some, :], bias[some])
         if heads.folded:
-            _attend_windows(q, k, v, out, torch.cat(tables) * d**0.5, side, scores)
+            _attend_windows(heads, tables, scores)
         else:
-            _attend_whole(q, k, v, out, torch.cat(tables), side, scores)
+            _attend_whole(heads, tables, scores)
         _gather(heads, y[..., some, :])
 
 
@@ -183,19 +198,21 @@ def _skewed(products: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return rows, columns
 
 
-def _attend_windows(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, tables: Tensor, side: int, scores: Tensor
-) -> None:
-    """Many small groups; `tables` are times the square root of d, which the scale of the products undoes."""
-    d = v.shape[-1]
-    n = side * side
+def _attend_windows(heads: _Heads, tables: Tensor, scores: Tensor) -> None:
+    """Many small groups."""
+    q, k, v, out = heads.groups
+    n, d = v.shape[1:]
+    side = heads.side
+    tables = tables * d**0.5  # which the scale of the products undoes
     at_once = max(1, scores.numel() // (n * n))
     if n * n > scores.numel():
         scores = scores.new_empty(n * n)
     for g in range(0, len(q), at_once):
         groups = slice(g, g + at_once)
         some, count = q[groups], len(q[groups])
-        rows, columns = _skewed(some[..., :d].flatten(0, 1) @ tables.t(), side)
+        of_group = heads.products[: count * n]
+        torch.mm(some[..., :d].flatten(0, 1), tables.t(), out=of_group)
+        rows, columns = _skewed(of_group, side)
         bias = some[..., d:].view(count, side, side, 2 * side)
         bias[..., :side] = rows
         bias[..., side:] = columns
@@ -205,39 +222,21 @@ def _attend_windows(
         torch.bmm(part, v[groups], out=out[groups])
 
 
-def _attend_whole(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, tables: Tensor, side: int, scores: Tensor
-) -> None:
-    """Few large groups, some rows of queries at a time.
-
-    The softmax is that of its definition: exponentials, and their sum as one more value. Where they leave the
-    range of float32 the largest score is subtracted first, as is usual; that takes two more passes.
-    """
-    d = v.shape[-1]
-    n = side * side
+def _attend_whole(heads: _Heads, tables: Tensor, scores: Tensor) -> None:
+    """Few large groups, some rows of queries at a time."""
+    q, k, v, out = heads.groups
+    side, n = heads.side, v.shape[1]
     tall = max(1, min(side, scores.numel() // (side * n)))
     if side * n > scores.numel():
         scores = scores.new_empty(side * n)
-    values = v.new_ones(n, d + 1)
     for group in range(len(q)):
-        keys = k[group].t()
-        values[:, :d] = v[group]
-        rows, columns = (bias[0] for bias in _skewed(q[group] @ tables.t(), side))
+        products = torch.mm(q[group], tables.t(), out=heads.products)
+        rows, columns = (bias[0] for bias in _skewed(products, side))
         for i in range(0, side, tall):
             bias_h, bias_w = rows[i : i + tall, ..., None], columns[i : i + tall, :, None, :]
             queries = slice(i * side, i * side + len(bias_h) * side)
             part = scores[: len(bias_h) * side * n].view(-1, n)
-            _score(part, bias_h, bias_w, q[group, queries], keys)
-            sums = part.exp_() @ values
-            least, most = torch.aminmax(sums[:, d])
-            if not (least > _LEAST and most < _MOST):  # so for NaN, too
-                _score(part, bias_h, bias_w, q[group, queries], keys)
-                sums = torch.softmax(part, -1, out=part) @ values
-            torch.div(sums[:, :d], sums[:, d:], out=out[group, queries])
-
-
-def _score(part: Tensor, bias_h: Tensor, bias_w: Tensor, queries: Tensor, keys: Tensor) -> None:
-    """The scores of some rows of queries into `part`."""
-    side = bias_w.shape[-1]
-    torch.add(bias_h, bias_w, out=part.view(-1, side, side, side))
-    torch.addmm(part, queries, keys, alpha=queries.shape[-1] ** -0.5, out=part)
+            torch.add(bias_h, bias_w, out=part.view(-1, side, side, side))
+            torch.addmm(part, q[group, queries], k[group].t(), alpha=q.shape[-1] ** -0.5, out=part)
+            torch.softmax(part, -1, out=part)
+            torch.mm(part, v[group], out=out[group, queries])
