@@ -7,12 +7,15 @@ process of its own and runs once before it counts. What is compared runs in turn
 speed of a shared machine drifts. Prints Markdown tables with medians over all rounds, the most memory a
 process held (VmHWM, Linux), and ratios to the reference: the median over the rounds. The floor
 is the multiplications of the encoder at the speed of plain matrix products (sgemm) of its largest shape.
-"tuned" means glibc told to keep its memory, for both sides. Let the machine do nothing else meanwhile.
+"tuned" means glibc told to keep its memory, for both sides. The part onnx runs the exported encoder in ONNX
+Runtime, in float32 and with linear layers in int8, and in OpenVINO where that is installed; "int8 agreement"
+compares masks. Let the machine do nothing else meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -73,7 +76,8 @@ def cases_of(part: str) -> list[str]:
         return [f"decoder {whose} {count}" for count in (1, 64) for whose in ("transformers", "ours")]
     if part == "training":
         return ["training transformers", "training ours"]
-    return ["onnx export", "onnx float32", "onnx int8"]
+    found = ["onnx export", "encoder ours", "onnx float32", "onnx int8"]
+    return found + (["onnx openvino"] if importlib.util.find_spec("openvino") else [])
 
 
 def run_case(case: str, runs: int, threads: int) -> dict[str, Any]:
@@ -239,32 +243,71 @@ def training_call(whose: str) -> Callable[[], object]:
 
 
 def onnx_call(what: str) -> Callable[[], object]:
-    """The exported encoder in ONNX Runtime; "export" writes the files that the others read."""
-    import numpy as np
-    import onnxruntime
+    """The exported encoder; "export" writes the files that the others read."""
+    import torch
 
     folder = Path(tempfile.gettempdir()) / "ultrasam-sam-speed"
     paths = {"float32": folder / "encoder.onnx", "int8": folder / "encoder-int8.onnx"}
     if what == "export":
-        from onnxruntime.quantization import QuantType, quantize_dynamic
+        return lambda: export_encoders(folder, paths["float32"], paths["int8"])
+    image = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).numpy()
+    if what == "openvino":
+        import openvino
 
-        from ultrasam.export.onnx import export_onnx
+        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino.Core().compile_model(paths["float32"], "CPU", settings)
+        return lambda: compiled([image])
+    session = open_encoder(paths[what], torch.get_num_threads())
+    return lambda: session.run(None, {"image": image})
 
-        def export() -> None:
-            if not all(path.exists() for path in paths.values()):
-                folder.mkdir(exist_ok=True)
-                export_onnx(ours(), SIZE, half=False).write(folder)
-                quantize_dynamic(paths["float32"], paths["int8"], weight_type=QuantType.QInt8)
 
-        return export
-    options = onnxruntime.SessionOptions()
+def export_encoders(folder: Path, plain: Path, int8: Path) -> None:
+    """Write the encoder in both forms if that was not done before, and say how far their masks agree."""
+    import numpy as np
+    import onnx
     import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(paths[what], options, providers=["CPUExecutionProvider"])
-    image = np.random.default_rng(0).normal(size=(1, 3, SIZE, SIZE)).astype(np.float32)
-    name = session.get_inputs()[0].name
-    return lambda: session.run(None, {name: image})
+    from ultrasam.export.onnx import export_onnx
+
+    if plain.exists() and int8.exists():
+        return
+    folder.mkdir(exist_ok=True)
+    model = ours()
+    export_onnx(model, SIZE, half=False).write(folder)
+    graph = onnx.load(plain).graph
+    matrices = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+    layers = [
+        node.name for node in graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in matrices
+    ]
+    quantize_dynamic(plain, int8, weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=layers)
+    sessions = [open_encoder(path, torch.get_num_threads()) for path in (plain, int8)]
+    overlaps = []
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        image = torch.randn(1, 3, SIZE, SIZE, generator=generator)
+        points = torch.rand(8, 1, 2, generator=generator) * SIZE
+        points = torch.cat([points, torch.zeros(8, 1, 2)], 1)
+        labels, nothing = torch.tensor([[1, -1]]).expand(8, 2), (torch.zeros(8, 1, 256, 256), torch.zeros(8))
+        masks = []
+        for session in sessions:
+            embedding = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+            with torch.inference_mode():
+                masks.append(model.decode(embedding, points, labels, *nothing)[0].numpy() > 0)
+        both, either = (masks[0] & masks[1]).sum((2, 3)), (masks[0] | masks[1]).sum((2, 3))
+        overlaps.append(both / np.maximum(either, 1))
+    mean, least = np.mean(overlaps), np.min(overlaps)
+    print(f"int8 agreement: mean IoU of masks {mean:.3f}, least {least:.3f}", file=sys.stderr)
+
+
+def open_encoder(path: Path, threads: int) -> Any:
+    """As `ultrasam.engines.onnx` opens it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def peak_megabytes() -> float | None:

@@ -15,6 +15,7 @@ pytest.importorskip("onnxscript", reason="needs the extra train")
 import ultrasam  # noqa: E402
 from ultrasam.cli.main import main  # noqa: E402
 from ultrasam.core.geometry import Frame, as_rgb, letterbox, to_tensor  # noqa: E402
+from ultrasam.core.metrics import iou  # noqa: E402
 from ultrasam.core.prompts import Prompts, stack_prompts  # noqa: E402
 from ultrasam.export.checkpoint import identifier_of, load_checkpoint  # noqa: E402
 from ultrasam.models.checkpoints import to_hugging_face  # noqa: E402
@@ -217,6 +218,8 @@ def test_what_images_go_through(
 def test_preprocessing_is_not_for_model_folders(tiny_folder: Path, empty_home: Path, capsys: Any) -> None:
     assert main(["models", "import", str(tiny_folder), "--preprocessing=medsam"]) == 2
     assert "--preprocessing is for checkpoints" in capsys.readouterr().err
+    assert main(["models", "import", str(tiny_folder), "--int8"]) == 2
+    assert "--int8 is for checkpoints" in capsys.readouterr().err
 
 
 def test_weights_too_large_for_one_file(
@@ -246,3 +249,42 @@ def test_weights_too_large_for_one_file(
     capsys.readouterr()
     assert main(["models", "show", "large"]) == 0
     assert "encoder.onnx.data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_an_encoder_in_8_bits(
+    large: bool,
+    model: Sam,
+    imported: Path,
+    tmp_path: Path,
+    empty_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    from ultrasam.export import onnx as exporter
+
+    if large:
+        monkeypatch.setattr(exporter, "LARGE", 1000)
+    torch.save(model.state_dict(), tmp_path / "small.pth")
+    assert main(["models", "import", str(tmp_path / "small.pth"), "--int8"]) == 0
+    assert "WARNING" not in capsys.readouterr().err
+    folder = empty_home / "store" / "small"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # whoever may read one may read all
+    card = json.loads((folder / "card.json").read_text())
+    assert "20 prompts on a scan: mean 0.9" in card["int8"]
+    image = np.random.default_rng(0).integers(0, 256, (70, 110), np.uint8)
+    masks = [ultrasam.load(name).session(image).click(40, 30).mask for name in (folder, imported)]
+    assert 0.9 < iou(*masks) < 1  # near, and not the same
+    difference = ultrasam.load(folder, engine="torch").session(image).click(40, 30).mask ^ masks[1]
+    assert difference.sum() <= 2  # torch still has all bits
+
+
+def test_8_bits_are_refused_where_masks_change(
+    model: Sam, tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("ultrasam.cli.models.LEAST_AGREEMENT", 0.9999)
+    torch.save(model.state_dict(), tmp_path / "small.pth")
+    assert main(["models", "import", str(tmp_path / "small.pth"), "--int8"]) == 2
+    assert "with 8 bits the masks change: mean IoU 0.9" in capsys.readouterr().err
+    assert not list((empty_home / "store").iterdir())

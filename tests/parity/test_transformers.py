@@ -93,14 +93,22 @@ def test_the_embedding(embedding: torch.Tensor, reference: Any, image: torch.Ten
         close(embedding, embedding_of(reference, image))
 
 
-@pytest.mark.parametrize("way", ["attend_plainly", "attend_folded", "attend_in_blocks"])
+@pytest.mark.parametrize("way", ["attend_plainly", "attend_in_graph", "attend_folded", "attend_in_blocks"])
 def test_every_way_to_attend(
     way: str, model: Sam, embedding: torch.Tensor, image: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ultrasam.models.vit.attend", getattr(attention, way))
-    monkeypatch.setattr(attention, "_SCORES_AT_ONCE", 3 * 64)  # blocks that do not divide evenly
-    with torch.no_grad():
-        close(model.encode(image), embedding)
+    calls = []
+
+    def attend(*arguments: torch.Tensor) -> torch.Tensor:
+        calls.append(way)
+        return getattr(attention, way)(*arguments)
+
+    monkeypatch.setattr("ultrasam.models.vit.attend", attend)
+    for most in ("_SCORES_AT_ONCE", "_SCORES_IN_A_GRAPH"):
+        monkeypatch.setattr(attention, most, 3 * 64 * 8)  # blocks that do not divide evenly
+    with torch.enable_grad():  # without gradients the encoder does not take this way
+        close(model.encode(image).detach(), embedding)
+    assert len(calls) == model.config.encoder.depth
 
 
 def test_the_gradients_of_every_way_are_the_same(model: Sam, image: torch.Tensor) -> None:

@@ -99,6 +99,7 @@ class _LazySession:
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.enable_mem_pattern = False  # one block for all intermediates: for SAM 0.9 GB more, no faster
         options.log_severity_level = 3  # errors only: remarks on operators mean nothing to a user
         providers = _providers(self._device)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir, sha256_of, shown
 from ultrasam.export.folder import TOLERANCE, largest_difference
+from ultrasam.export.int8 import quantise_encoder
 from ultrasam.export.onnx import export_onnx
 from ultrasam.models.checkpoints import SOURCES, load_weights, preset_of, source_of
 from ultrasam.models.files import read_tensors
@@ -61,13 +63,14 @@ def preprocessing_of(path: Path, source: str) -> str:
 
 
 def write_checkpoint(
-    path: Path, folder: Path, name: str, licence: str, preprocessing: str = ""
+    path: Path, folder: Path, name: str, licence: str, preprocessing: str = "", int8: bool = False
 ) -> dict[str, Any]:
     """Write encoder.onnx, decoder.onnx and weights.safetensors (float32, names of Meta's SAM) into `folder`.
 
-    `preprocessing` is one of `PREPROCESSING`, by default what `preprocessing_of` finds. Returns the content
-    of the card. Raises UltrasamError if the checkpoint cannot be read, does not fit SAM, gives numbers that
-    are not finite, or its ONNX files differ from torch by more than `TOLERANCE`.
+    `preprocessing` is one of `PREPROCESSING`, by default what `preprocessing_of` finds. `int8` stores the
+    linear layers of the ONNX encoder in 8 bits, once it has been compared with torch. Returns the content of
+    the card. Raises UltrasamError if the checkpoint cannot be read, does not fit SAM, gives numbers that are
+    not finite, or its ONNX files differ from torch by more than `TOLERANCE`.
     """
     from safetensors.torch import save_file
 
@@ -81,7 +84,10 @@ def write_checkpoint(
             f"{shown(path)}: its ONNX files differ from torch by {difference:.2g}, more than {TOLERANCE:g}"
         )
     exported.write(folder)
+    if int8:
+        quantise_encoder(folder)
     save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, folder / WEIGHTS_FILE)
+    shutil.copymode(folder / MODEL_FILES[0], folder / WEIGHTS_FILE)  # safetensors makes it private
     preset = preset_of(model.config)
     preprocessing = preprocessing or preprocessing_of(path, source)
     files = [name for name in (*MODEL_FILES, *DATA_FILES, WEIGHTS_FILE) if (folder / name).exists()]

@@ -1,7 +1,7 @@
 """Attention with decomposed relative positions, exact and without an (N, N) bias in memory.
 
 The bias of a query at (i, j) and a key at (k, l) is q . rows[i, k] + q . columns[j, l] (Li et al. 2022).
-Three ways compute it; `attend` chooses. Written out it is one matrix of 805 MB for the 4,096 tokens and 12
+Several ways compute it; `attend` chooses. Written out it is one matrix of 805 MB for the 4,096 tokens and 12
 heads of a global block of ViT-B, and much of the time goes into its memory.
 """
 
@@ -15,14 +15,15 @@ from torch.utils.checkpoint import checkpoint
 # Scores of one block of queries, 16 MB: they stay in the cache while they are biased and normalised, and the
 # products are large enough. Measured with benchmarks/sam_speed.py.
 _SCORES_AT_ONCE = 2**22
-# Scores of one operation of an exported graph, 134 MB.
-_SCORES_IN_A_GRAPH = 2**25
+# Scores of one operation of an exported graph, 67 MB. With fewer the graph is larger: of ViT-B it then takes
+# minutes to export.
+_SCORES_IN_A_GRAPH = 2**24
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """`q`, `k`, `v` (B, heads, N, d) with N = H * W; `rows` (H, H, d), `columns` (W, W, d) -> as `q`."""
     if torch.compiler.is_exporting():
-        return attend_by_heads(q, k, v, rows, columns)
+        return attend_in_graph(q, k, v, rows, columns)
     if q.device.type != "cpu":
         return attend_folded(q, k, v, rows, columns)
     return attend_in_blocks(q, k, v, rows, columns)
@@ -38,7 +39,7 @@ def biases(q: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attend_plainly(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """As the formula says; for export and as the reference of the other two."""
+    """As the formula says; the reference of the others."""
     b, heads, n, d = q.shape
     h, w = len(rows), len(columns)
     of_rows, of_columns = biases(q, rows, columns)
@@ -47,11 +48,27 @@ def attend_plainly(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tenso
     return scores.reshape(b, heads, n, n).softmax(-1) @ v
 
 
-def attend_by_heads(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """`attend_plainly`, some heads at a time: for runtimes that keep every intermediate."""
-    heads = max(1, _SCORES_IN_A_GRAPH // (q.shape[2] * q.shape[2]))
-    parts = zip(q.split(heads, 1), k.split(heads, 1), v.split(heads, 1), strict=True)
-    return torch.cat([attend_plainly(*part, rows, columns) for part in parts], 1)
+def attend_in_graph(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Some heads and rows of queries at a time, written out for runtimes that keep every intermediate."""
+    b, heads, n, d = q.shape
+    h, w = len(rows), len(columns)
+    of_rows, of_columns = biases(q, rows, columns)
+    q = (q * d**-0.5).reshape(b, heads, h, w, d)
+    k = k.transpose(-2, -1)
+    tall = max(1, min(h, _SCORES_IN_A_GRAPH // (w * n)))
+    wide = max(1, _SCORES_IN_A_GRAPH // (b * tall * w * n))
+    groups = []
+    for g in range(0, heads, wide):
+        some = slice(g, g + wide)
+        parts = []
+        for i in range(0, h, tall):
+            few = slice(i, i + tall)
+            scores = q[:, some, few].flatten(2, 3) @ k[:, some]
+            scores = scores.unflatten(3, (h, w)).unflatten(2, (-1, w))
+            scores = scores + of_rows[:, some, few, ..., None] + of_columns[:, some, few, :, None]
+            parts.append(scores.flatten(4).flatten(2, 3).softmax(-1) @ v[:, some])
+        groups.append(torch.cat(parts, 2))
+    return torch.cat(groups, 1)
 
 
 def attend_folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
