@@ -18,6 +18,7 @@ from ultrasam.core.geometry import Frame, as_rgb, letterbox, to_tensor  # noqa: 
 from ultrasam.core.metrics import iou  # noqa: E402
 from ultrasam.core.prompts import Prompts, stack_prompts  # noqa: E402
 from ultrasam.export.checkpoint import identifier_of, load_checkpoint  # noqa: E402
+from ultrasam.export.onnx import ExportedModel, export_onnx  # noqa: E402
 from ultrasam.models.checkpoints import to_hugging_face  # noqa: E402
 from ultrasam.models.sam import PIXEL_MEAN, PIXEL_STD, PRESETS, Sam, random_sam  # noqa: E402
 from ultrasam.zoo import store  # noqa: E402
@@ -31,17 +32,31 @@ def model() -> Sam:
 
 
 @pytest.fixture(scope="module")
+def exported(model: Sam) -> ExportedModel:
+    """What every import of these weights exports; that takes long, so once for all tests."""
+    return export_onnx(model, model.config.image_size, half=False)
+
+
+@pytest.fixture
+def exported_once(exported: ExportedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ultrasam.export.checkpoint.export_onnx", lambda *_, **__: exported)
+
+
+@pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
-def imported(model: Sam, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def imported(
+    model: Sam, exported: ExportedModel, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder in the store, imported once."""
     path = tmp_path_factory.mktemp("files") / "Tiny SAM (1).pth"
     torch.save(model.state_dict(), path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ULTRASAM_HOME", str(home))
+        patch.setattr("ultrasam.export.checkpoint.export_onnx", lambda *_, **__: exported)
         assert main(["models", "import", str(path), "--licence", "CC0-1.0"]) == 0
     return home / "store" / "tiny-sam-1"
 
@@ -193,6 +208,7 @@ def test_cuda_agrees_within_its_precision(imported: Path) -> None:
     assert np.abs(on_cpu.logits - on_gpu.logits).mean() < 0.05 * spread
 
 
+@pytest.mark.usefixtures("exported_once")
 @pytest.mark.parametrize(
     ("name", "words", "wanted"),
     [
@@ -258,13 +274,14 @@ def test_an_encoder_in_8_bits(
     imported: Path,
     tmp_path: Path,
     empty_home: Path,
+    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Any,
 ) -> None:
-    from ultrasam.export import onnx as exporter
-
     if large:
-        monkeypatch.setattr(exporter, "LARGE", 1000)
+        monkeypatch.setattr("ultrasam.export.onnx.LARGE", 1000)
+    else:
+        request.getfixturevalue("exported_once")
     torch.save(model.state_dict(), tmp_path / "small.pth")
     assert main(["models", "import", str(tmp_path / "small.pth"), "--int8"]) == 0
     assert "WARNING" not in capsys.readouterr().err
@@ -280,6 +297,7 @@ def test_an_encoder_in_8_bits(
     assert difference.sum() <= 2  # torch still has all bits
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_8_bits_are_refused_where_masks_change(
     model: Sam, tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
