@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from ultrasam.models import decoder_inference, vit_inference  # noqa: E402
+from ultrasam.models import attention, decoder_inference, vit_inference  # noqa: E402
 from ultrasam.models.sam import PRESETS, Sam, SamConfig, random_sam  # noqa: E402
 
 TINY = PRESETS["tiny"].encoder
@@ -114,3 +114,12 @@ def test_the_decoder(model: Sam, objects: int, own: bool, masks: str, clicks: in
     arguments = embedding, points, labels, torch.randn(objects, 1, 32, 32), has_mask
     for one, other in zip(*both(model, "decode", *arguments), strict=True):
         close(one, other)
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 3 * 4 * 12, 2**20])
+def test_gradients_of_attention_in_blocks(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against finite differences, whatever the size of the blocks."""
+    monkeypatch.setattr(attention, "_SCORES_AT_ONCE", at_once)
+    q, k, v = (torch.randn(2, 3, 12, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    rows, columns = (torch.randn(s, s, 4, dtype=torch.float64, requires_grad=True) for s in (3, 4))
+    assert torch.autograd.gradcheck(attention.attend_in_blocks, (q, k, v, rows, columns))

@@ -7,10 +7,13 @@ heads of a global block of ViT-B, and much of the time goes into its memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 # Scores of one block of queries, 16 MB: they stay in the cache while they are biased and normalised, and the
 # products are large enough. Measured with benchmarks/sam_speed.py.
@@ -86,48 +89,75 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor
 def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """A few rows of queries at a time, so that their scores stay in the processor's cache."""
     b, heads, n, d = q.shape
-    h, w = len(rows), len(columns)
     of_rows, of_columns = (bias.flatten(0, 1) for bias in biases(q, rows, columns))
-    # (G, N, d) with one group for each image and head; contiguous, as the matrix products want them.
-    q, k, v = ((x.reshape(b * heads, n, d)) for x in (q * d**-0.5, k, v))
-    tall = max(1, min(h, _SCORES_AT_ONCE // (w * n)))  # query rows at once
-    wide = max(1, _SCORES_AT_ONCE // (tall * w * n))  # groups at once
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, of_rows, of_columns)):
-        return _blocks_with_gradients(q, k, v, of_rows, of_columns, tall, wide).reshape(b, heads, n, d)
-    out = torch.empty_like(q)
-    buffer = q.new_empty(wide * tall * w * n)
-    keys = k.transpose(1, 2)
-    for g in range(0, len(q), wide):
-        groups = slice(g, min(g + wide, len(q)))
-        for i in range(0, h, tall):
-            bias_h, bias_w = of_rows[groups, i : i + tall], of_columns[groups, i : i + tall]
-            count, some = bias_h.shape[:2]
-            scores = buffer[: count * some * w * n].view(count, some * w, n)
-            torch.add(bias_h[..., None], bias_w[..., None, :], out=scores.view(count, some, w, h, w))
-            queries = slice(i * w, (i + some) * w)
-            torch.baddbmm(scores, q[groups, queries], keys[groups], out=scores)
-            torch.softmax(scores, -1, out=scores)
-            torch.bmm(scores, v[groups], out=out[groups, queries])
+    # One group for each image and head; contiguous, as the matrix products want them.
+    q, k, v = (x.reshape(b * heads, n, d) for x in (q * d**-0.5, k, v))
+    out: Tensor = _Blocks.apply(q, k, v, of_rows, of_columns)
     return out.reshape(b, heads, n, d)
 
 
-def _blocks_with_gradients(
-    q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor, tall: int, wide: int
-) -> Tensor:
-    """The same with each block's scores computed again in the backward pass instead of kept."""
+class _Blocks(torch.autograd.Function):
+    """softmax(q k' + bias) v, with the scores computed again in the backward pass instead of kept.
+
+    `q`, scaled, `k` and `v` (G, N, d); `of_rows` (G, H, W, H), `of_columns` (G, H, W, W). Both passes have
+    their buffers for scores: made anew for each block they leave holes in the heap, between the small
+    results, that take three times the memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, of_rows: Tensor, of_columns: Tensor) -> Tensor:
+        out = torch.empty_like(q)
+        for groups, queries, bias, (scores,) in _blocks(q, of_rows, of_columns, 1):
+            _shares(scores, q[groups, queries], k[groups], *bias)
+            torch.bmm(scores, v[groups], out=out[groups, queries])
+        ctx.save_for_backward(q, k, v, of_rows, of_columns, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        q, k, v, of_rows, of_columns, out = ctx.saved_tensors
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        d_rows, d_columns = torch.empty_like(of_rows), torch.empty_like(of_columns)
+        inner = (grad * out).sum(-1, keepdim=True)
+        for groups, queries, bias, (shares, ds) in _blocks(q, of_rows, of_columns, 2):
+            some, of_out = q[groups, queries], grad[groups, queries]
+            _shares(shares, some, k[groups], *bias)
+            dv[groups].baddbmm_(shares.transpose(1, 2), of_out)
+            torch.bmm(of_out, v[groups].transpose(1, 2), out=ds)
+            ds.sub_(inner[groups, queries]).mul_(shares)  # the derivative of softmax
+            torch.bmm(ds, k[groups], out=dq[groups, queries])
+            dk[groups].baddbmm_(ds.transpose(1, 2), some)
+            h, w = of_rows.shape[1:3]
+            lattice = ds.view(len(ds), -1, w, h, w)
+            rows = slice(queries.start // w, queries.stop // w)
+            torch.sum(lattice, 4, out=d_rows[groups, rows])
+            torch.sum(lattice, 3, out=d_columns[groups, rows])
+        return dq, dk, dv, d_rows, d_columns
+
+
+def _blocks(
+    q: Tensor, of_rows: Tensor, of_columns: Tensor, buffers: int
+) -> Iterator[tuple[slice, slice, tuple[Tensor, Tensor], list[Tensor]]]:
+    """Groups and queries of each block, both biases of these, and so many buffers for their scores."""
     h, w = of_rows.shape[1:3]
-
-    def block(q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor) -> Tensor:
-        bias = (bias_h[..., None] + bias_w[..., None, :]).reshape(len(q), q.shape[1], -1)
-        return torch.baddbmm(bias, q, k.transpose(1, 2)).softmax(-1) @ v
-
-    groups = []
+    n = h * w
+    tall = max(1, min(h, _SCORES_AT_ONCE // (w * n)))  # query rows at once
+    wide = min(len(q), max(1, _SCORES_AT_ONCE // (tall * w * n)))  # groups at once
+    memory = [q.new_empty(wide * tall * w * n) for _ in range(buffers)]
     for g in range(0, len(q), wide):
-        parts = []
+        groups = slice(g, min(g + wide, len(q)))
         for i in range(0, h, tall):
-            of_group = slice(g, g + wide), slice(i, i + tall)
-            queries = q[g : g + wide, i * w : (i + tall) * w]
-            arguments = (queries, k[g : g + wide], v[g : g + wide], of_rows[of_group], of_columns[of_group])
-            parts.append(checkpoint(block, *arguments, use_reentrant=False))
-        groups.append(torch.cat(parts, 1))
-    return torch.cat(groups)
+            some = slice(i, min(i + tall, h))
+            shape = groups.stop - g, (some.stop - i) * w, n
+            size = shape[0] * shape[1] * n
+            bias = of_rows[groups, some], of_columns[groups, some]
+            yield groups, slice(i * w, some.stop * w), bias, [part[:size].view(shape) for part in memory]
+
+
+def _shares(scores: Tensor, q: Tensor, k: Tensor, of_rows: Tensor, of_columns: Tensor) -> None:
+    """What each query takes of each key, into `scores`."""
+    lattice = scores.view(*of_rows.shape[:3], of_rows.shape[3], of_columns.shape[3])
+    torch.add(of_rows[..., None], of_columns[..., None, :], out=lattice)
+    torch.baddbmm(scores, q, k.transpose(1, 2), out=scores)
+    torch.softmax(scores, -1, out=scores)
