@@ -137,3 +137,9 @@ def test_a_file_without_weights(tmp_path: Path, content: Any, message: str) -> N
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(UltrasamError, match=message):
         read_tensors(tmp_path / "a.pth")
+
+
+def test_a_text_file(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_text("hello\n")
+    with pytest.raises(UltrasamError, match=r"is damaged or not a checkpoint \(no file of torch\)"):
+        read_tensors(tmp_path / "a.pth")

@@ -115,7 +115,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
                 f"{shown(path)} holds Python objects that could run code ({_global_of(text)}): it is not "
                 "loaded; ask for a safetensors file"
             ) from error
-        why = "no file of torch" if text.startswith("Weights only") else reason(error)
+        # The words of the unpickler mean nothing to a user: an error of look-up is that of a foreign file.
+        foreign = text.startswith("Weights only") or isinstance(error, LookupError)
+        why = "no file of torch" if foreign else reason(error)
         raise UltrasamError(f"{shown(path)} is damaged or not a checkpoint ({why}): copy it again") from error
     finally:
         logger.setLevel(level)
