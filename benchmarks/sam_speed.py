@@ -247,9 +247,9 @@ def onnx_call(what: str) -> Callable[[], object]:
     import torch
 
     folder = Path(tempfile.gettempdir()) / "ultrasam-sam-speed"
-    paths = {"float32": folder / "encoder.onnx", "int8": folder / "encoder-int8.onnx"}
+    paths = {form: folder / form / "encoder.onnx" for form in ("float32", "int8")}
     if what == "export":
-        return lambda: export_encoders(folder, paths["float32"], paths["int8"])
+        return lambda: export_encoders(paths["float32"], paths["int8"])
     image = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).numpy()
     if what == "openvino":
         import openvino
@@ -257,31 +257,29 @@ def onnx_call(what: str) -> Callable[[], object]:
         settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino.Core().compile_model(paths["float32"], "CPU", settings)
         return lambda: compiled([image])
-    session = open_encoder(paths[what], torch.get_num_threads())
+    from ultrasam.engines.onnx import open_session
+
+    session = open_session(paths[what], torch.get_num_threads())
     return lambda: session.run(None, {"image": image})
 
 
-def export_encoders(folder: Path, plain: Path, int8: Path) -> None:
+def export_encoders(plain: Path, int8: Path) -> None:
     """Write the encoder in both forms if that was not done before, and say how far their masks agree."""
-    import numpy as np
-    import onnx
     import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    from ultrasam.core.metrics import iou
+    from ultrasam.engines.onnx import open_session
+    from ultrasam.export.int8 import quantise_encoder
     from ultrasam.export.onnx import export_onnx
 
     if plain.exists() and int8.exists():
         return
-    folder.mkdir(exist_ok=True)
     model = ours()
-    export_onnx(model, SIZE, half=False).write(folder)
-    graph = onnx.load(plain).graph
-    matrices = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
-    layers = [
-        node.name for node in graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in matrices
-    ]
-    quantize_dynamic(plain, int8, weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=layers)
-    sessions = [open_encoder(path, torch.get_num_threads()) for path in (plain, int8)]
+    exported = export_onnx(model, SIZE, half=False)
+    exported.write(int8.parent)
+    quantise_encoder(int8.parent)
+    exported.write(plain.parent)  # last: where both files are, both are whole
+    sessions = [open_session(path, torch.get_num_threads()) for path in (plain, int8)]
     overlaps = []
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
@@ -294,20 +292,11 @@ def export_encoders(folder: Path, plain: Path, int8: Path) -> None:
             embedding = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
             with torch.inference_mode():
                 masks.append(model.decode(embedding, points, labels, *nothing)[0].numpy() > 0)
-        both, either = (masks[0] & masks[1]).sum((2, 3)), (masks[0] | masks[1]).sum((2, 3))
-        overlaps.append(both / np.maximum(either, 1))
-    mean, least = np.mean(overlaps), np.min(overlaps)
+        overlaps += [
+            iou(*pair) for pair in zip(*(found.reshape(-1, 256, 256) for found in masks), strict=True)
+        ]
+    mean, least = statistics.mean(overlaps), min(overlaps)
     print(f"int8 agreement: mean IoU of masks {mean:.3f}, least {least:.3f}", file=sys.stderr)
-
-
-def open_encoder(path: Path, threads: int) -> Any:
-    """As `ultrasam.engines.onnx` opens it."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.enable_mem_pattern = False
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def peak_megabytes() -> float | None:

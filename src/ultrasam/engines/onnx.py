@@ -93,23 +93,28 @@ class _LazySession:
             return self._session
 
     def _open(self) -> onnxruntime.InferenceSession:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.enable_mem_pattern = False  # one block for all intermediates: for SAM 0.9 GB more, no faster
-        options.log_severity_level = 3  # errors only: remarks on operators mean nothing to a user
-        providers = _providers(self._device)
-        try:
-            session = onnxruntime.InferenceSession(str(self._path), options, providers=providers)
-        except Exception as error:  # the runtime has no common class for what a broken file can cause
-            reason = " ".join(str(error).split())
-            raise UltrasamError(f"cannot load the model file {self._path}: {reason:.200}") from error
+        session = open_session(self._path, self._threads, self._device)
         tensors = [*session.get_inputs(), *session.get_outputs()]
         _check({tensor.name: tensor.shape for tensor in tensors}, self._shapes, self._path)
         return session
+
+
+def open_session(path: Path, threads: int, device: str = "cpu") -> onnxruntime.InferenceSession:
+    """A session of ONNX Runtime for the file; raises UltrasamError if it cannot be loaded."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.enable_mem_pattern = False  # one block for all intermediates: for SAM 0.9 GB more, no faster
+    options.log_severity_level = 3  # errors only: remarks on operators mean nothing to a user
+    providers = _providers(device)
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # the runtime has no common class for what a broken file can cause
+        reason = " ".join(str(error).split())
+        raise UltrasamError(f"cannot load the model file {path}: {reason:.200}") from error
 
 
 def _check(found: Mapping[str, list[Any]], expected: Shapes, path: Path) -> None:

@@ -13,7 +13,7 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir, sha256_of, shown
 from ultrasam.export.folder import TOLERANCE, largest_difference
 from ultrasam.export.int8 import quantise_encoder
-from ultrasam.export.onnx import export_onnx
+from ultrasam.export.onnx import ENCODER, export_onnx
 from ultrasam.models.checkpoints import SOURCES, load_weights, preset_of, source_of
 from ultrasam.models.files import read_tensors
 from ultrasam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam
@@ -87,7 +87,7 @@ def write_checkpoint(
     if int8:
         quantise_encoder(folder)
     save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, folder / WEIGHTS_FILE)
-    shutil.copymode(folder / MODEL_FILES[0], folder / WEIGHTS_FILE)  # safetensors makes it private
+    shutil.copymode(folder / ENCODER, folder / WEIGHTS_FILE)  # safetensors makes it private
     preset = preset_of(model.config)
     preprocessing = preprocessing or preprocessing_of(path, source)
     files = [name for name in (*MODEL_FILES, *DATA_FILES, WEIGHTS_FILE) if (folder / name).exists()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from ultrasam.core.files import atomic_write
 from ultrasam.export.onnx import ENCODER
-from ultrasam.zoo.card import DATA_FILES
 
 
 def quantise_encoder(folder: Path) -> None:
@@ -35,6 +33,4 @@ def quantise_encoder(folder: Path) -> None:
         finally:
             logging.disable(logging.NOTSET)
         atomic_write(plain, written.read_bytes())
-    for name in DATA_FILES:
-        if os.path.exists(folder / name):
-            os.remove(folder / name)
+    (folder / f"{ENCODER}.data").unlink(missing_ok=True)

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ultrasam.core.files import atomic_write
+from ultrasam.zoo.card import MODEL_FILES
 
 OPSET = 18
-ENCODER = "encoder.onnx"
+ENCODER, DECODER = MODEL_FILES
 # An ONNX file may have 2 GiB; SAM ViT-B has 0.4, ViT-L 1.2 and ViT-H 2.6 GB.
 LARGE = 10**9
 
@@ -67,7 +68,7 @@ class ExportedModel:
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(self.encoder, bytes):
             atomic_write(folder / ENCODER, self.encoder)
-        atomic_write(folder / "decoder.onnx", self.decoder)
+        atomic_write(folder / DECODER, self.decoder)
 
 
 def fold_batch_norm(module: nn.Module) -> None:
@@ -104,7 +105,7 @@ def export_onnx(
 
     Computation stays float32 in either case: the runtime widens the stored weights once, when it loads the
     file. Weights beyond `LARGE` bytes do not fit one file: the encoder is then written into `folder`, the
-    weights beside it in `encoder.onnx.data`.
+    weights beside it in `encoder.onnx.data` as float32.
     """
     assert isinstance(model, nn.Module)
     was_training = model.training
@@ -122,13 +123,8 @@ def export_onnx(
         torch.zeros(n),
     )
     objects, prompt = torch.export.Dim("objects"), torch.export.Dim("prompts")
-    encoder: onnx.ModelProto | None = None
-    large = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters()) > LARGE
-    if large and folder is not None:
-        _save_large(_program(_Encoder(model), (image,), ["image"], ["embedding"], None), folder)
-    else:
-        encoder = _export(_Encoder(model), (image,), ["image"], ["embedding"], None)
-    decoder = _export(
+    encoder = _program(_Encoder(model), (image,), ["image"], ["embedding"], None)
+    decoder = _program(
         _Decoder(model),
         prompts,
         ["embedding", "points", "labels", "mask", "has_mask"],
@@ -136,35 +132,27 @@ def export_onnx(
         ({}, {0: objects, 1: prompt}, {0: objects, 1: prompt}, {0: objects}, {0: objects}),
     )
     model.train(was_training)
-    if half:
-        encoder, decoder = encoder and _store_half(encoder), _store_half(decoder)
-    if encoder is None:
-        assert folder is not None
-        return ExportedModel(folder / ENCODER, decoder.SerializeToString())
-    return ExportedModel(encoder.SerializeToString(), decoder.SerializeToString())
+    large = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters()) > LARGE
+    if large and folder is not None:
+        return ExportedModel(_save_large(encoder, folder), _serialised(decoder, half))
+    return ExportedModel(_serialised(encoder, half), _serialised(decoder, half))
 
 
-def _save_large(program: torch.onnx.ONNXProgram, folder: Path) -> None:
+def _save_large(program: torch.onnx.ONNXProgram, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     program.save(folder / ENCODER, external_data=True)
     model = onnx.load(folder / ENCODER, load_external_data=False)
     _drop_debug_text(model)
     atomic_write(folder / ENCODER, model.SerializeToString())
     onnx.checker.check_model(folder / ENCODER)
+    return folder / ENCODER
 
 
-def _export(
-    module: nn.Module,
-    args: tuple[Tensor, ...],
-    inputs: list[str],
-    outputs: list[str],
-    dynamic: tuple[dict[int, object], ...] | None,
-) -> onnx.ModelProto:
-    program = _program(module, args, inputs, outputs, dynamic)
+def _serialised(program: torch.onnx.ONNXProgram, half: bool) -> bytes:
     model = onnx.load_from_string(program.model_proto.SerializeToString())
     _drop_debug_text(model)
     onnx.checker.check_model(model)
-    return model
+    return (_store_half(model) if half else model).SerializeToString()
 
 
 def _program(

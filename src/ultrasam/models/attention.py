@@ -51,6 +51,13 @@ def attend_plainly(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tenso
     return scores.reshape(b, heads, n, n).softmax(-1) @ v
 
 
+def _at_once(scores: int, h: int, w: int) -> tuple[int, int]:
+    """Rows of queries, and groups (an image's heads), that together have at most so many scores."""
+    n = h * w
+    tall = max(1, min(h, scores // (w * n)))
+    return tall, max(1, scores // (tall * w * n))
+
+
 def attend_in_graph(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Some heads and rows of queries at a time, written out for runtimes that keep every intermediate."""
     b, heads, n, d = q.shape
@@ -58,8 +65,7 @@ def attend_in_graph(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tens
     of_rows, of_columns = biases(q, rows, columns)
     q = (q * d**-0.5).reshape(b, heads, h, w, d)
     k = k.transpose(-2, -1)
-    tall = max(1, min(h, _SCORES_IN_A_GRAPH // (w * n)))
-    wide = max(1, _SCORES_IN_A_GRAPH // (b * tall * w * n))
+    tall, wide = _at_once(_SCORES_IN_A_GRAPH // b, h, w)
     groups = []
     for g in range(0, heads, wide):
         some = slice(g, g + wide)
@@ -142,8 +148,8 @@ def _blocks(
     """Groups and queries of each block, both biases of these, and so many buffers for their scores."""
     h, w = of_rows.shape[1:3]
     n = h * w
-    tall = max(1, min(h, _SCORES_AT_ONCE // (w * n)))  # query rows at once
-    wide = min(len(q), max(1, _SCORES_AT_ONCE // (tall * w * n)))  # groups at once
+    tall, wide = _at_once(_SCORES_AT_ONCE, h, w)
+    wide = min(len(q), wide)
     memory = [q.new_empty(wide * tall * w * n) for _ in range(buffers)]
     for g in range(0, len(q), wide):
         groups = slice(g, min(g + wide, len(q)))

@@ -204,7 +204,7 @@ def _attend_windows(heads: _Heads, tables: Tensor, scores: Tensor) -> None:
     n, d = v.shape[1:]
     side = heads.side
     tables = tables * d**0.5  # which the scale of the products undoes
-    at_once = max(1, scores.numel() // (n * n))
+    at_once = len(heads.products) // n
     if n * n > scores.numel():
         scores = scores.new_empty(n * n)
     for g in range(0, len(q), at_once):
