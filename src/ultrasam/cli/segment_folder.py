@@ -218,7 +218,8 @@ def _threads(threads: int | None, jobs: int) -> int:
 def _check_replaceable(path: Path, overwrite: bool) -> None:
     """Raises UltrasamError for a file of this name that is not from an earlier run."""
     from ultrasam.core.files import check_output
-    from ultrasam.predict.journal import HIDDEN, not_ours
+    from ultrasam.core.workplace import HIDDEN
+    from ultrasam.predict.journal import not_ours
 
     check_output(path)
     if path.exists() and not overwrite and not (path.parent / HIDDEN).is_dir():

@@ -7,8 +7,10 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ultrasam.core.errors import UltrasamError
 
@@ -134,6 +136,28 @@ def atomic_write_all(contents: Mapping[Path, bytes]) -> None:
                 temporary.unlink(missing_ok=True)
             raise
     except (OSError, ValueError) as error:
+        raise _not_written(path, error) from error
+
+
+@contextmanager
+def atomic_open(path: AnyPath) -> Iterator[BinaryIO]:
+    """A file to write in pieces, which takes the place of `path` when the context ends without an exception.
+
+    As `atomic_write` otherwise. Raises UltrasamError if it cannot be written.
+    """
+    try:
+        target = check_output(path)
+        temporary = _temporary_name(target.parent)
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
         raise _not_written(path, error) from error
 
 

@@ -7,22 +7,17 @@ names the record says only which they are, after that it says that they are fini
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import re
-import sys
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import atomic_write, atomic_write_all, ensure_writable_dir, reason, shown
+from ultrasam.core.files import atomic_write, atomic_write_all, ensure_writable_dir, shown
+from ultrasam.core.workplace import HIDDEN, own_folder, remove_temporary_files
 from ultrasam.io.inputs import RESULT
-
-HIDDEN = ".ultrasam"
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 class Journal:
@@ -37,28 +32,15 @@ class Journal:
         self.out = out
         self._overwrite = overwrite
         self._ready: set[Path] = set()
-        self._lock: IO[bytes] | None = None
+        self._own = contextlib.ExitStack()
 
     def __enter__(self) -> Journal:
-        ensure_writable_dir(self.out)
-        folder = ensure_writable_dir(self.out / HIDDEN)
-        try:
-            # Held by the system for this process: a killed one does not hold it.
-            self._lock = (folder / "lock").open("ab")
-            taken = not _try_lock(self._lock)
-        except OSError as error:
-            raise UltrasamError(f"{shown(folder)} cannot be written ({reason(error)})") from error
-        if taken:
-            self._lock.close()
-            raise UltrasamError(
-                f"another run is writing to {shown(self.out)}: wait for it or choose another folder"
-            )
+        self._own.enter_context(own_folder(self.out))
         self._clean()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._own.close()
 
     def finished(self, name: str, fingerprint: str) -> dict[str, Any] | None:
         """The record of an item, if it has this fingerprint and its files are there.
@@ -122,11 +104,7 @@ class Journal:
         hidden = self.out / HIDDEN
         for folder, _, _ in os.walk(hidden):
             for place in (Path(folder), self.out / os.path.relpath(folder, hidden)):
-                try:
-                    for file in filter(_TEMPORARY.fullmatch, os.listdir(place)):
-                        os.unlink(place / file)
-                except OSError:  # what cannot be removed does no harm
-                    continue
+                remove_temporary_files(place)
 
 
 def not_ours(path: Path) -> UltrasamError:
@@ -140,19 +118,3 @@ def not_ours(path: Path) -> UltrasamError:
 def fingerprint_of(facts: Mapping[str, Any]) -> str:
     """Equal for equal facts: 64 hex digits of whatever JSON can hold."""
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Whether this process has the file for itself; true too where the file system has no locks."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-    return True

@@ -1,0 +1,69 @@
+"""A folder that one run at a time writes to, and what a killed run leaves in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import ensure_writable_dir, reason, shown
+
+HIDDEN = ".ultrasam"
+"""The name of the folder, inside the one with the results, where a run keeps its own files."""
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+
+
+@contextmanager
+def own_folder(out: Path) -> Iterator[Path]:
+    """Make `out` and the hidden folder in it, which is returned, and keep other runs out while in the
+    context.
+
+    Raises UltrasamError if they cannot be written or another run uses them. A killed run does not hold them.
+    """
+    ensure_writable_dir(out)
+    folder = ensure_writable_dir(out / HIDDEN)
+    try:
+        # Held by the system for this process.
+        lock = (folder / "lock").open("ab")
+    except OSError as error:
+        raise UltrasamError(f"{shown(folder)} cannot be written ({reason(error)})") from error
+    with lock:
+        if not _try_lock(lock):
+            raise UltrasamError(
+                f"another run is writing to {shown(out)}: wait for it or choose another folder"
+            )
+        yield folder
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what `atomic_write` of a killed run has left directly in a folder; call it while it is one's
+    own.
+    """
+    try:
+        for file in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
+            os.unlink(folder / file)
+    except OSError:  # what cannot be removed does no harm
+        return
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Whether this process has the file for itself; true too where the file system has no locks."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
