@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +20,12 @@ Segmentation = dict[str, Any] | list[list[float]]
 
 @dataclass(frozen=True)
 class CocoImage:
-    """One image; the extra key `case_id` names what a split between training and validation keeps whole."""
+    """One image; the extra key `case_id` names what a split between training and validation keeps whole.
+
+    The other extra keys are those of the sets that `ultrasam data build` writes: `split` is the part of the
+    source ("train", "val", "test"), `spacing` mm per pixel in (x, y), `negative` an image kept although
+    nothing is drawn in it.
+    """
 
     id: int
     file_name: str
@@ -28,6 +33,12 @@ class CocoImage:
     width: int
     dataset: str | None = None
     case_id: str | None = None
+    view: str | None = None
+    frame: int | None = None
+    split: str | None = None
+    spacing: tuple[float, float] | None = None
+    negative: bool | None = None
+    attributes: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
@@ -52,10 +63,11 @@ class CocoAnnotation:
 
 @dataclass(frozen=True)
 class CocoCategory:
-    """One class."""
+    """One class, and the kind of structure that it belongs to."""
 
     id: int
     name: str
+    supercategory: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,28 @@ def _image(value: dict[str, Any]) -> CocoImage:
         width=width,
         dataset=None if dataset is None else str(dataset),
         case_id=None if case is None else str(case),
+        **_extras(value),
     )
+
+
+# Extra keys and what they are; of another kind they are someone else's and not read.
+_EXTRAS: dict[str, Callable[[Any], bool]] = {
+    "view": lambda value: isinstance(value, str),
+    "frame": lambda value: isinstance(value, int),
+    "split": lambda value: isinstance(value, str),
+    "spacing": lambda value: (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
+    ),
+    "negative": lambda value: isinstance(value, bool),
+    "attributes": lambda value: isinstance(value, dict),
+}
+
+
+def _extras(value: dict[str, Any]) -> dict[str, Any]:
+    found = {key: value[key] for key, fits in _EXTRAS.items() if key in value and fits(value[key])}
+    if "spacing" in found:
+        found["spacing"] = tuple(found["spacing"])
+    return found
 
 
 def _annotation(value: dict[str, Any]) -> CocoAnnotation:
@@ -175,7 +208,8 @@ def _annotation(value: dict[str, Any]) -> CocoAnnotation:
 
 
 def _category(value: dict[str, Any]) -> CocoCategory:
-    return CocoCategory(id=_integer(value, "id"), name=_text(value, "name"))
+    kind = value.get("supercategory")
+    return CocoCategory(_integer(value, "id"), _text(value, "name"), kind if isinstance(kind, str) else None)
 
 
 def _present(value: dict[str, Any], key: str) -> Any:

@@ -22,7 +22,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000")
 
 def read_image(path: Path) -> Scan:
     """Open an image file; each page of a TIFF and each picture of an animation is a frame."""
-    with _opened(path) as image:
+    with opened_image(path) as image:
         # The further pictures of an MPO, which a phone or camera writes as JPEG, are previews of the first.
         count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
         kind = str(image.format)
@@ -30,7 +30,7 @@ def read_image(path: Path) -> Scan:
 
 
 def _decode(path: Path, index: int) -> ByteArray:
-    with _opened(path) as image:
+    with opened_image(path) as image:
         if index:
             image.seek(index)
             check_size(path, *image.size)
@@ -39,8 +39,8 @@ def _decode(path: Path, index: int) -> ByteArray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The opened file; whatever Pillow raises on it becomes one UltrasamError."""
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """The file opened by Pillow; whatever it raises, also for its pixels, becomes one UltrasamError."""
     try:
         # By name, Pillow maps an uncompressed TIFF into memory and turns it wrongly (seen with 13.0).
         with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
@@ -81,12 +81,17 @@ def grey_to_bytes(values: NDArray[np.generic]) -> ByteArray:
     from lowest to highest.
     """
     levels = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return scale_to_bytes(levels, *black_and_white(levels, np.issubdtype(values.dtype, np.floating)))
+
+
+def black_and_white(levels: NDArray[np.generic], floating: bool) -> tuple[float, float]:
+    """The levels that become 0 and 255, by the rule of `grey_to_bytes`, from finite `levels`."""
     low, high = min(0.0, float(levels.min())), float(levels.max())
     if low == 0.0:
-        whites = [1.0] if np.issubdtype(values.dtype, np.floating) else []
+        whites = [1.0] if floating else []
         whites += [2.0**bits - 1 for bits in (8, 10, 12, 14, 16)]
         high = next((white for white in whites if high <= white), high)
-    return scale_to_bytes(levels, low, high)
+    return low, high
 
 
 def scale_to_bytes(values: NDArray[np.generic], low: float, high: float) -> ByteArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -52,6 +53,35 @@ def read_volume(path: Path, axis: str = "z") -> Scan:
     return Scan(path, Frames(path, decode, range(count)), regions, {"format": "volume", "axis": axis})
 
 
+@dataclass(frozen=True)
+class Volume:
+    """The numbers of a volume, as they are stored.
+
+    `values` (z, y, x): the first axis of the file comes last; a flat image has one z. `spacing` is mm per
+    voxel in (x, y, z) or None if the header says nothing; column i of `direction` (n, n), n = 2 or 3, is the
+    way of axis i in the patient (left, posterior, superior), as ITK gives it.
+    """
+
+    values: NDArray[Any]
+    spacing: tuple[float, float, float] | None
+    direction: NDArray[np.float64]
+
+
+def read_values(path: Path) -> Volume:
+    """All numbers of a grey volume or flat image. Raises UltrasamError as `read_volume` does, and for a file
+    of several times or colours.
+    """
+    volume = _Volume(path)
+    if volume.times > 1 or volume.components > 1:
+        raise UltrasamError(f"{shown(path)} has several times or colours: one grey volume was expected")
+    return Volume(volume.values(0), volume.spacing, volume.direction)
+
+
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """Voxels in (x, y, z), from the header alone. Raises UltrasamError as `read_volume` does."""
+    return _Volume(path).size
+
+
 class _Volume:
     """The header of a file; its pixels, one 3-D volume at a time, when they are asked for."""
 
@@ -71,30 +101,32 @@ class _Volume:
             self._reader.ReadImageInformation()
             size = [int(length) for length in self._reader.GetSize()]
             spacing = [float(step) for step in self._reader.GetSpacing()]
-            self._components = int(self._reader.GetNumberOfComponents())
+            self.components = int(self._reader.GetNumberOfComponents())
         except Exception as error:  # SimpleITK raises RuntimeError for anything
             raise self._damaged(error) from None
         if not 2 <= len(size) <= 4:
             raise UltrasamError(f"{shown(path)} has {len(size)} axes: give a volume of 2, 3 or 4")
         if min(size) < 1:
             raise UltrasamError(f"{shown(path)} has no pixels: export it again")
-        self.size = (*size[:3], 1)[:3]
+        self.size = (size[0], size[1], size[2] if len(size) > 2 else 1)
+        direction = np.array(self._reader.GetDirection(), np.float64)
+        self.direction = direction.reshape(len(size), len(size))[:3, :3]
         self.times = size[3] if len(size) == 4 else 1
-        steps = (*spacing[:3], 1.0)[:3]
+        steps = (spacing[0], spacing[1], spacing[2] if len(spacing) > 2 else 1.0)
         known = all(math.isfinite(step) and step > 0 for step in steps) and set(steps) != {1.0}
         self.spacing = steps if known else None
-        if self._components not in (1, 3, 4):
+        if self.components not in (1, 3, 4):
             raise UltrasamError(
-                f"{shown(path)} has {self._components} values in a pixel: give grey or colour images"
+                f"{shown(path)} has {self.components} values in a pixel: give grey or colour images"
             )
-        if math.prod(self.size) * self._components > MAX_VALUES:
+        if math.prod(self.size) * self.components > MAX_VALUES:
             raise UltrasamError(
                 f"{shown(path)} is too large ({' x '.join(map(str, self.size))}): crop or shrink it"
             )
         self._axes = len(size)
         # SimpleITK fills up what a cut file lacks, or tells about it on the standard error.
-        one = sitk.Image([1] * len(size), self._reader.GetPixelID(), self._components)
-        self._bytes = math.prod(size) * self._components * sitk.GetArrayFromImage(one).dtype.itemsize
+        one = sitk.Image([1] * len(size), self._reader.GetPixelID(), self.components)
+        self._bytes = math.prod(size) * self.components * sitk.GetArrayFromImage(one).dtype.itemsize
         self._lock = Lock()
         self._held: tuple[int, NDArray[Any]] | None = None
         self._range: tuple[float, float] | None = None
@@ -104,10 +136,10 @@ class _Volume:
         time, place = divmod(index, self.size[along])
         with self._lock:
             low, high = self._levels()
-            values = self._values(time)
+            values = self.values(time)
         # SimpleITK's arrays are z, y, x: the last axis of the file comes first.
         plane = values.take(place, axis=2 - along)
-        if self._components > 1:
+        if self.components > 1:
             plane = plane[..., :3]
         if values.dtype == np.uint8:
             return np.ascontiguousarray(plane)
@@ -119,7 +151,7 @@ class _Volume:
         if self._range is None:
             low, high = math.inf, -math.inf
             for time in range(self.times):
-                values = self._values(time)
+                values = self.values(time)
                 if values.dtype == np.uint8:
                     low, high = 0.0, 255.0
                     break
@@ -129,7 +161,7 @@ class _Volume:
             self._range = (low, high) if low <= high else (0.0, 1.0)
         return self._range
 
-    def _values(self, time: int) -> NDArray[Any]:
+    def values(self, time: int) -> NDArray[Any]:
         """The 3-D volume of one time, (z, y, x) or (z, y, x, components)."""
         if self._held is None or self._held[0] != time:
             first, self._held = self._range is None, None
