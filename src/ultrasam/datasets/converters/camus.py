@@ -1,0 +1,85 @@
+"""CAMUS: the left heart in two views, from end-diastole to end-systole; NIfTI, or MHD in the older release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.datasets.readers.folders import find_folder, listing
+from ultrasam.datasets.readers.stacks import count_slices, files_of, load_slice
+from ultrasam.datasets.readers.tables import read_fields, read_text
+from ultrasam.datasets.record import Found, Problem, Record, Skipped, Table
+
+NAMES = {1: "lv_endocardium", 2: "lv_myocardium", 3: "left_atrium"}
+SPLITS = {"training": "train", "validation": "val", "testing": "test"}
+PATIENT = "patient[0-9][0-9][0-9][0-9]"
+
+
+def records(raw: Path) -> Iterator[Found]:
+    try:
+        root = find_folder(raw, PATIENT)
+    except UltrasamError:
+        # The older release keeps its test patients, who have no masks, beside the others.
+        root = find_folder(raw, f"training/{PATIENT}") / "training"
+        yield Skipped(root.parent / "testing", "these patients have no masks")
+    split_of: dict[str, str] = {}
+    for word, split in SPLITS.items():
+        table = root.parent / "database_split" / f"subgroup_{word}.txt"
+        if table.exists():
+            yield Table(table)
+            split_of |= dict.fromkeys(read_text(table).split(), split)
+    for folder in listing(root):
+        if not folder.match(PATIENT):
+            continue
+        if split_of and folder.name not in split_of:
+            yield Problem(folder, "is in no list of database_split")
+            continue
+        for view in ("2CH", "4CH"):
+            yield from _view(folder, view, split_of.get(folder.name, ""))
+
+
+def _view(folder: Path, view: str, split: str) -> Iterator[Found]:
+    stem, info = f"{folder.name}_{view}", folder / f"Info_{view}.cfg"
+    about: dict[str, str] = {}
+    if info.exists():
+        yield Table(info)
+        about = read_fields(info)
+    else:
+        yield Problem(info, "is missing: phase and quality of its images are not known")
+    yield from (
+        Skipped(path, "the whole sequence has no masks") for path in folder.glob(f"{stem}_sequence.*")
+    )
+    scans = [folder / f"{stem}_half_sequence.nii.gz"]
+    stills = [path for path in listing(folder) if path.name.startswith((f"{stem}_ED", f"{stem}_ES"))]
+    if scans[0].exists():
+        yield from (Skipped(path, "a frame of the half sequence") for path in stills)
+    else:
+        scans = [folder / f"{stem}_{phase}.{stills[0].name.partition('.')[2]}" for phase in ("ED", "ES")] if stills else scans
+    for scan in scans:
+        name, _, end = scan.name.partition(".")
+        mask = scan.with_name(f"{name}_gt.{end}")
+        paths = (scan, mask, *files_of(scan)[1:], *files_of(mask)[1:])
+        lost = [path for path in paths if not path.exists()]
+        if lost:
+            yield Problem(lost[0], f"is missing: {view} of this patient cannot be used without")
+            continue
+        try:
+            count = count_slices(scan, mask)
+        except UltrasamError as error:
+            yield Problem.of(scan, error)
+            continue
+        still = name.removeprefix(f"{stem}_") if scan in stills else ""
+        for index in range(count):
+            phase = still or next((p for p in ("ED", "ES") if about.get(p) == str(index + 1)), "")
+            facts = {"phase": phase, "quality": about.get("ImageQuality", "")}
+            yield Record(
+                case=folder.name,
+                view=f"{view}-{still}" if still else view,
+                frame=None if still else index,
+                files=paths,
+                load=partial(load_slice, scan, {"": mask}, NAMES, index),
+                split=split,
+                attributes={key: value for key, value in facts.items() if value},
+            )

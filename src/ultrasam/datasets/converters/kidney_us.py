@@ -1,0 +1,70 @@
+"""Open Kidney Ultrasound Data Set: the capsule and, within it, three regions, drawn by two sonographers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ultrasam.datasets.readers.folders import files, find_folder, keyed
+from ultrasam.datasets.readers.masks import by_label, read_labels, read_pixels
+from ultrasam.datasets.readers.polygons import read_via_csv
+from ultrasam.datasets.record import Found, Object, Problem, Record, Sample, Table
+
+CAPSULE = {1: "kidney_capsule"}
+REGIONS = {1: "central_echo_complex", 2: "medulla", 3: "cortex"}
+# The first sonographer's masks are the main ones.
+ANNOTATORS = {"1": "", "2": "second"}
+NAME = r"(\d+)_(IM-[\d-]+)_anon\.png"
+
+Masks = tuple[tuple[Path, str, str], ...]
+
+
+def records(raw: Path) -> Iterator[Found]:
+    labels = find_folder(raw, "labels/reviewed_masks_1/capsule") / "labels"
+    images, problems = keyed(files(_image_folder(raw, labels)), NAME)
+    yield from problems
+    about: dict[str, tuple[dict[str, Any], Any]] = {}
+    table = labels / "reviewed_labels_1.csv"
+    if table.exists():
+        yield Table(table)
+        about = read_via_csv(table)
+    drawn: dict[str, list[tuple[Path, str, str]]] = {key: [] for key in images}
+    for number, annotator in ANNOTATORS.items():
+        for kind in ("capsule", "regions"):
+            folder = labels / f"reviewed_masks_{number}" / kind
+            masks, twice = keyed(files(folder) if folder.exists() else [], NAME)
+            yield from twice
+            for key, path in masks.items():
+                if key in images:
+                    drawn[key].append((path, kind, annotator))
+                else:
+                    yield Problem(path, "has no image")
+    for key, masks_of in drawn.items():
+        image = images[key]
+        if not masks_of:
+            yield Problem(image, "has no mask")
+            continue
+        if about and image.name not in about:
+            yield Problem(image, f"has no row in {table.name}: it is kept without view and quality")
+        notes = about.get(image.name, ({}, []))[0]
+        case, rest = key.split("-", 1)
+        attributes = {name.lower(): str(notes[name]) for name in ("Quality", "View") if notes.get(name)}
+        paths = tuple(path for path, _, _ in masks_of)
+        load = partial(_load, image, tuple(masks_of))
+        yield Record(case=case, view=rest, files=(image, *paths), load=load, attributes=attributes)
+
+
+def _image_folder(raw: Path, labels: Path) -> Path:
+    inside = labels / "images"
+    return inside if inside.is_dir() else find_folder(raw, "*_IM-*_anon.png", besides=labels)
+
+
+def _load(image: Path, masks: Masks) -> Sample:
+    pixels = read_pixels(image)
+    objects: list[Object] = []
+    for path, kind, annotator in masks:
+        names = CAPSULE if kind == "capsule" else REGIONS
+        objects += by_label(read_labels(path, names, pixels.shape), names, annotator)
+    return Sample(pixels, tuple(objects))

@@ -1,0 +1,133 @@
+"""Find the folders and files of a raw data set, whatever else lies around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import reason, shown
+from ultrasam.datasets.readers.archives import is_archive
+from ultrasam.datasets.record import Problem
+
+# An archive unpacked by hand lies in a folder of its name, often twice, and some sets add a level of their
+# own.
+DEEPEST = 4
+_JUNK = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini", re.IGNORECASE)
+
+
+class Pair(NamedTuple):
+    """An image, its mask and the part of the name that they share."""
+
+    key: str
+    image: Path
+    mask: Path
+
+
+def is_junk(path: Path) -> bool:
+    """Whether the system has left it there: .DS_Store, __MACOSX, Thumbs.db and hidden files."""
+    return _JUNK.fullmatch(path.name) is not None
+
+
+def listing(folder: Path) -> list[Path]:
+    """What lies directly in a folder, sorted by name, without junk. Raises UltrasamError if it cannot be
+    read.
+    """
+    try:
+        return sorted((path for path in folder.iterdir() if not is_junk(path)), key=lambda path: path.name)
+    except OSError as error:
+        raise UltrasamError(f"{shown(folder)} cannot be read ({reason(error)}): check the path") from error
+
+
+def files(folder: Path, *suffixes: str) -> list[Path]:
+    """The files directly in a folder, sorted by name; with `suffixes` (".png", ...; any case) only those."""
+    wanted = tuple(suffix.lower() for suffix in suffixes)
+    return [path for path in listing(folder) if path.is_file() and path.name.lower().endswith(wanted or "")]
+
+
+def find_folder(raw: Path, *inside: str, besides: Path | None = None) -> Path:
+    """The folder at or below `raw`, at most `DEEPEST` levels down, that has all of `inside` in it.
+
+    `inside` are names, paths with / or patterns such as "patient[0-9]*". `besides` and what lies in it is
+    left out. Raises UltrasamError if no folder has them all or two at the same depth have: one of those would
+    be taken by chance.
+    """
+    level = [raw]
+    archives: list[Path] = []
+    for _ in range(DEEPEST + 1):
+        found = [folder for folder in level if all(any(folder.glob(name)) for name in inside)]
+        if len(found) > 1:
+            raise UltrasamError(
+                f"{shown(found[0])} and {shown(found[1])} both look like the set: remove one, or name the "
+                "right "
+                "one with --source ID=PATH"
+            )
+        if found:
+            return found[0]
+        below = [path for folder in level for path in listing(folder) if path != besides]
+        archives += filter(is_archive, below)
+        level = [path for path in below if path.is_dir()]
+    advice = "the download is not complete, or its layout has changed"
+    if archives:
+        advice = f"unpack {archives[0].name} where it lies"
+    raise UltrasamError(f"{shown(raw)} holds no folder with {' and '.join(inside)} in it: {advice}")
+
+
+def pairs(
+    images: Iterable[Path], masks: Iterable[Path], image_name: str, mask_name: str
+) -> tuple[list[Pair], list[Problem]]:
+    """Match images with masks by name; `images` and `masks` may be the same files.
+
+    `image_name` and `mask_name` are regular expressions for the whole name, with one group: what both have in
+    common. Case does not count. An image without mask, a mask without image and two files with one key become
+    problems. Raises UltrasamError if no image at all, or no mask, has such a name.
+    """
+    problems: list[Problem] = []
+    images, masks = list(images), list(masks)
+    by_key = [keyed(images, image_name), keyed(masks, mask_name)]
+    for paths, (found, _), what, pattern in zip(
+        (images, masks), by_key, ("image", "mask"), (image_name, mask_name), strict=True
+    ):
+        if not found:
+            where = shown(paths[0].parent) if paths else "the set"
+            raise UltrasamError(
+                f"no {what} in {where} has a name like {pattern!r}: the download is not complete, or its "
+                "layout "
+                "has changed"
+            )
+    (image_of, twice), (mask_of, also_twice) = by_key
+    problems += [*twice, *also_twice]
+    torn = {problem.path for problem in problems}
+    problems += [Problem(image_of[key], "has no mask") for key in image_of if key not in mask_of]
+    problems += [Problem(mask_of[key], "has no image") for key in mask_of if key not in image_of]
+    matched = [
+        Pair(key, image_of[key], mask_of[key])
+        for key in image_of
+        if key in mask_of and not torn & {image_of[key], mask_of[key]}
+    ]
+    return matched, problems
+
+
+def keyed(paths: Sequence[Path], pattern: str) -> tuple[dict[str, Path], list[Problem]]:
+    """{key: path} of the files whose whole name fits `pattern`, key being its group(s) joined by "-".
+
+    Of two files with one key neither can be trusted: both stay in the problems, the first in the dictionary.
+    """
+    expression = re.compile(pattern, re.IGNORECASE)
+    found: dict[str, Path] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        match = expression.fullmatch(path.name)
+        if match is None:
+            continue
+        key = "-".join(group for group in match.groups() if group is not None)
+        if key in found:
+            problems += [
+                Problem(one, f"has the same name as {other.name}: keep one of them")
+                for one, other in ((found[key], path), (path, found[key]))
+            ]
+        else:
+            found[key] = path
+    return found, problems

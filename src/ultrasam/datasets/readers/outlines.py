@@ -1,0 +1,51 @@
+"""Regions of which only the outline is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import shown
+from ultrasam.core.geometry import BoolArray
+
+# An ellipse has five parameters.
+_FEWEST_PIXELS = 5
+_MOST_PAINTED = 0.5
+
+
+def fill_outline(outline: BoolArray, path: Path) -> BoolArray:
+    """The region within a drawn outline, the outline included; (H, W) bool, empty if the outline is.
+
+    What the outline encloses is inside. Where it leaves the image, what lies between it and the border is
+    inside too if most of it lies in the ellipse fitted to the outline (Fitzgibbon, Pilu and Fisher 1999). If
+    the outline has a gap, the fitted ellipse itself is filled. Raises UltrasamError, naming `path`, if more
+    than half of the image is painted (no outline) or too little for an ellipse.
+    """
+    import cv2
+
+    if not outline.any():
+        return outline
+    if np.count_nonzero(outline) > _MOST_PAINTED * outline.size:
+        raise UltrasamError(f"{shown(path)} is painted all over: an outline was expected")
+    # An 8-connected line stops only 4-connected steps.
+    count, labels = cv2.connectedComponents((~outline).astype(np.uint8), connectivity=4)
+    frame = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    outside = np.unique(frame[frame > 0])
+    filled = outline | ~np.isin(labels, [0, *outside])
+    if np.count_nonzero(filled) >= 2 * np.count_nonzero(outline) and len(outside) == 1:
+        return np.asarray(filled, np.bool_)
+    rows, columns = np.nonzero(outline)
+    if len(rows) < _FEWEST_PIXELS:
+        raise UltrasamError(f"{shown(path)} has {len(rows)} pixels drawn: too few for an outline")
+    fitted = cv2.fitEllipseDirect(np.stack([columns, rows], axis=1).astype(np.float32))
+    ellipse = cv2.ellipse(np.zeros(outline.shape, np.uint8), fitted, 1, thickness=-1).astype(np.bool_)
+    for label in outside:
+        region = labels == label
+        if 2 * np.count_nonzero(region & ellipse) > np.count_nonzero(region):
+            filled |= region
+    # A gap joins inside and outside: then most of the ellipse is still empty.
+    if 2 * np.count_nonzero(filled & ellipse) < np.count_nonzero(ellipse):
+        filled = outline | ellipse
+    return np.asarray(filled, np.bool_)

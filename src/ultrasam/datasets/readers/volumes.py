@@ -1,0 +1,123 @@
+"""Slices of NIfTI, MHA, MHD and NRRD files, turned as their headers say.
+
+Planes, in which a slice is looked at:
+
+- "acquisition": the first two axes of the file, the first to the right and the second down; the third counts
+  the slices or times in their stored order. An axis of the picture whose header says that it points to the
+  patient's right, front or feet is reversed, so that a file written in one convention (NIfTI's identity) and
+  one written in the other (DICOM's) give the same picture.
+- "axial", "coronal", "sagittal": the planes of the patient as radiology shows them, whatever the order of the
+  axes. Axial: the patient's left on the right, the back below; from the feet up. Coronal: left on the right,
+  the feet below; from front to back. Sagittal: the back on the right, the feet below; from right to left.
+
+Image and mask are turned each by its own header. Oblique directions count as the nearest axis.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import check_file, shown
+from ultrasam.core.geometry import ByteArray
+from ultrasam.io.images import black_and_white, scale_to_bytes
+from ultrasam.io.volumes import read_shape, read_values
+
+Plane = Literal["acquisition", "axial", "coronal", "sagittal"]
+
+# Anatomical axes that go right, down and from slice to slice, and whether each is reversed: 0 is right to
+# left, 1 front to back, 2 feet to head.
+_VIEWS = {
+    "axial": ((0, False), (1, False), (2, False)),
+    "coronal": ((0, False), (2, True), (1, False)),
+    "sagittal": ((1, False), (2, True), (0, False)),
+}
+
+
+def stored_slices(path: Path) -> int:
+    """Slices in the plane of acquisition, from the header alone. Raises UltrasamError for a damaged file."""
+    return read_shape(check_file(path))[2]
+
+
+def slice_values(path: Path, index: int, plane: Plane = "acquisition") -> NDArray[Any]:
+    """Slice `index`, from 0, as (H, W) numbers as they are stored. Raises UltrasamError if there is none.
+
+    The last two volumes are kept, so the slices of one should be asked for one after the other.
+    """
+    values = _oriented(path, plane)[0]
+    if not 0 <= index < len(values):
+        raise UltrasamError(f"{shown(path)} has {len(values)} slices, no slice {index}")
+    plane_values: NDArray[Any] = values[index]
+    return plane_values
+
+
+def slice_image(path: Path, index: int, plane: Plane = "acquisition") -> ByteArray:
+    """Slice `index` as (H, W) uint8.
+
+    White is that of the smallest usual depth that holds the whole volume (`io.images.grey_to_bytes`), so that
+    levels of 8 bits stay as they are in any type.
+    """
+    values = np.nan_to_num(slice_values(path, index, plane), nan=0.0, posinf=0.0, neginf=0.0)
+    return scale_to_bytes(values, *_levels(path, plane))
+
+
+def slice_labels(path: Path, index: int, plane: Plane = "acquisition") -> NDArray[np.int32]:
+    """Slice `index` of a volume of labels, (H, W) int32. Raises UltrasamError if it holds fractions."""
+    values = slice_values(path, index, plane)
+    if values.dtype.kind not in "biu" and not (
+        np.isfinite(values).all() and (values == np.rint(values)).all()
+    ):
+        raise UltrasamError(
+            f"{shown(path)} holds fractions in slice {index}: a volume of labels was expected"
+        )
+    return np.ascontiguousarray(values, np.int32)
+
+
+def slice_spacing(path: Path, plane: Plane = "acquisition") -> tuple[float, float] | None:
+    """mm per pixel in (x, y) of a slice, None if the header does not say."""
+    return _oriented(path, plane)[1]
+
+
+@lru_cache(maxsize=2)
+def _oriented(path: Path, plane: Plane) -> tuple[NDArray[Any], tuple[float, float] | None]:
+    """(slices, H, W) and the spacing of a slice."""
+    volume = read_values(check_file(path))
+    direction = np.eye(3)
+    direction[: len(volume.direction), : len(volume.direction)] = volume.direction
+    anatomical = _nearest_axes(direction)
+    backwards = [direction[anatomical[axis], axis] < 0 for axis in range(3)]
+    if plane == "acquisition":
+        order, reverse = [0, 1, 2], [backwards[0], backwards[1], False]
+    else:
+        order = [anatomical.index(axis) for axis, _ in _VIEWS[plane]]
+        reverse = [backwards[axis] != turned for axis, (_, turned) in zip(order, _VIEWS[plane], strict=True)]
+    # From (z, y, x) to (slice, down, right).
+    turned = volume.values.transpose([2 - axis for axis in reversed(order)])
+    turned = turned[tuple(slice(None, None, -1 if back else 1) for back in reversed(reverse))]
+    spacing = None if volume.spacing is None else (volume.spacing[order[0]], volume.spacing[order[1]])
+    return turned, spacing
+
+
+@lru_cache(maxsize=2)
+def _levels(path: Path, plane: Plane) -> tuple[float, float]:
+    values = _oriented(path, plane)[0]
+    floating = values.dtype.kind == "f"
+    if floating:
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return black_and_white(values, floating)
+
+
+def _nearest_axes(direction: NDArray[np.float64]) -> list[int]:
+    """For each axis of the file the anatomical axis that it runs along, the clearest taken first."""
+    left = np.abs(direction).copy()
+    axes = [0, 0, 0]
+    for _ in range(3):
+        anatomical, axis = np.unravel_index(int(left.argmax()), left.shape)
+        axes[int(axis)] = int(anatomical)
+        left[anatomical, :] = left[:, axis] = -1
+    return axes
