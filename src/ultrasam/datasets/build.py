@@ -1,0 +1,157 @@
+"""From the raw files of a data set to PNG images, COCO files, a report and a manifest.
+
+    OUT/ID/images/*.png                what is drawn in is there; `us_nerve` keeps its negatives
+    OUT/ID/annotations.json            COCO with the classes of the catalogue
+    OUT/ID/annotations.ANNOTATOR.json  the same of further people who have drawn
+    OUT/ID/report.json                 counts, problems, what was left out and why
+    OUT/ID/manifest.json               licence, citation, SHA-256 of every input and of the results
+    OUT/ID/.ultrasam/                  what a later run needs to go on; may be removed
+
+The same raw files give the same bytes, in whatever order the directory lists them and however many processes
+work.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import ensure_writable_dir
+from ultrasam.core.workplace import own_folder, remove_temporary_files
+from ultrasam.datasets.catalogue import Dataset
+from ultrasam.datasets.convert import Converted, Job, WriteError, convert, fingerprint
+from ultrasam.datasets.journal import Journal
+from ultrasam.datasets.plan import Plan, make_plan
+from ultrasam.datasets.raw import opened_raw, signature
+from ultrasam.datasets.record import Found
+from ultrasam.datasets.results import MANIFEST, Outcome, read_outcome, write_failure, write_results
+
+# Groups given to each process beyond the one that it works on.
+WAITING = 2
+
+Tell = Callable[[int, int], None]
+
+
+def build(
+    dataset: Dataset, raw: Path, out: Path, jobs: int = 1, partial: bool = False, tell: Tell | None = None
+) -> Outcome:
+    """Convert one set into `out`/ID; what an earlier run has done for the same files is not done again.
+
+    `raw` is a folder or archive. With `partial` a part of the set is meant: its counts are not held against
+    the catalogue. `tell` hears how many images of how many are done. A file that cannot be used becomes a
+    problem in the outcome; so does a set of which nothing can be used. Raises UltrasamError if the results
+    cannot be written, another run writes them or a process is killed.
+    """
+    folder = out / dataset.id
+    images = folder / "images"
+    with own_folder(folder) as hidden:
+        for place in (folder, hidden, images):
+            remove_temporary_files(place)
+        unpacked = hidden / "raw"
+        try:
+            files = signature(raw)
+            state = f"{files} {code_of(dataset)} {partial}"
+            before = read_outcome(folder, state)
+            if before is not None:
+                return replace(before, unchanged=True)
+            # In a folder of the archive's own, so that what another one has left is never taken for it.
+            plan = make_plan(converter(dataset.id), opened_raw(raw, unpacked / files[:16]))
+        except UltrasamError as error:
+            return write_failure(dataset, folder, str(error))
+        ensure_writable_dir(images)
+        # Until all is done nothing counts as complete.
+        (folder / MANIFEST).unlink(missing_ok=True)
+        with Journal(hidden / "journal.jsonl") as journal:
+            keys = [fingerprint(group, code_of(dataset), plan.root) for group in plan.groups]
+            _convert_missing(dataset, plan, journal, keys, images, jobs, tell or (lambda done, total: None))
+            outcome = write_results(dataset, folder, plan, journal, keys, partial=partial, state=state)
+            journal.keep(keys)
+        shutil.rmtree(unpacked, ignore_errors=True)
+    return outcome
+
+
+def _convert_missing(
+    dataset: Dataset, plan: Plan, journal: Journal, keys: list[str], images: Path, jobs: int, tell: Tell
+) -> None:
+    """Convert the groups that the journal lacks, or whose images are gone, and enter them there."""
+    waiting = {}
+    done = 0
+    for key, group in zip(keys, plan.groups, strict=True):
+        if key in journal and all(
+            (images / e["image"]["file_name"]).exists() for e in journal.read(key)["entries"]
+        ):
+            done += len(group.records)
+        else:
+            waiting[key] = Job(group, dataset.id, dataset.category_names, images, dataset.keep_negatives)
+    tell(done, plan.images)
+    for key, result in _converted(waiting, jobs):
+        journal.add(key, result, plan.root)
+        done += len(waiting[key].group.records)
+        tell(done, plan.images)
+
+
+def _converted(waiting: dict[str, Job], jobs: int) -> Iterator[tuple[str, Converted]]:
+    """Each job's result, in the order of the jobs; a few at a time are under way."""
+    if jobs == 1 or len(waiting) < 2:
+        yield from ((key, convert(job)) for key, job in waiting.items())
+        return
+    # Started afresh: a copy of this process would have the locks of its threads in whatever state they are.
+    pool = ProcessPoolExecutor(min(jobs, len(waiting)), get_context("spawn"), initializer=_prepare_process)
+    under_way: deque[tuple[str, Future[Converted]]] = deque()
+    try:
+        for key, job in waiting.items():
+            under_way.append((key, pool.submit(convert, job)))
+            if len(under_way) >= jobs + WAITING:
+                first, future = under_way.popleft()
+                yield first, future.result()
+        while under_way:
+            first, future = under_way.popleft()
+            yield first, future.result()
+    except BrokenProcessPool:
+        raise WriteError(
+            "a process that converts was killed, perhaps for want of memory: run again, with fewer --jobs; "
+            "what is "
+            "done is kept"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare_process() -> None:
+    """One thread for each process: they share the processors among themselves."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def converter(name: str) -> Callable[[Path], Iterable[Found]]:
+    """The function `records` of a set's converter. Raises UltrasamError if the set has none."""
+    try:
+        module = importlib.import_module(f"ultrasam.datasets.converters.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"ultrasam.datasets.converters.{name}":
+            raise
+        raise UltrasamError(
+            f"{name} has no converter yet: `ultrasam data list` shows which sets have"
+        ) from None
+    function: Callable[[Path], Iterable[Found]] = module.records
+    return function
+
+
+def code_of(dataset: Dataset) -> str:
+    """SHA-256 of the code that a set depends on and of its entry in the catalogue."""
+    here = Path(__file__).parent
+    files = [*sorted((here / "readers").glob("*.py")), here / "convert.py", here / "record.py"]
+    digest = sha256(repr(dataset).encode())
+    for file in [*files, here / "converters" / f"{dataset.id}.py"]:
+        digest.update(file.read_bytes() if file.exists() else b"")
+    return digest.hexdigest()

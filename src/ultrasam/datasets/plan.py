@@ -1,0 +1,101 @@
+"""What is to be converted in a raw folder: records in groups, and what is left out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.datasets.convert import Group, grouped
+from ultrasam.datasets.readers.archives import is_archive
+from ultrasam.datasets.readers.folders import files
+from ultrasam.datasets.record import Found, Problem, Record, Skipped, Table
+
+# Texts that come with data sets, and pictures of no patient cannot be told from others: only texts are passed
+# over.
+_TEXTS = (".txt", ".md", ".pdf", ".doc", ".docx", ".rtf", ".html", ".url", ".py", ".m", ".log", ".xlsx")
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The records of a raw folder in groups, in the order of the converter, and what cannot or need not be
+    read.
+    """
+
+    root: Path
+    groups: tuple[Group, ...]
+    tables: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def images(self) -> int:
+        return sum(len(group.records) for group in self.groups)
+
+
+def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
+    """List a raw folder with its converter.
+
+    Two records of one name are a problem, and neither is used; a file beside those of the set that nobody has
+    mentioned is one too. Raises UltrasamError if the converter cannot make sense of the folder or finds
+    nothing.
+    """
+    found: list[Record] = []
+    tables: list[Path] = []
+    skipped: list[Skipped] = []
+    problems: list[Problem] = []
+    for entry in records(root):
+        match entry:
+            case Record():
+                found.append(entry)
+            case Table(path):
+                tables.append(path)
+            case Skipped():
+                skipped.append(entry)
+            case Problem():
+                problems.append(entry)
+    unique = list(_unique(found, problems))
+    if not unique:
+        first = f": {problems[0].path.name} {problems[0].reason}" if problems else ""
+        raise UltrasamError(f"nothing in {root} can be used{first}")
+    mentioned = {path for record in found for path in record.files}
+    mentioned |= {*tables, *(entry.path for entry in skipped), *(problem.path for problem in problems)}
+    problems += _unexpected(mentioned, {path.parent for record in found for path in record.files})
+    return Plan(root, tuple(grouped(unique)), tuple(tables), tuple(skipped), tuple(problems))
+
+
+def _unique(records: list[Record], problems: list[Problem]) -> Iterator[Record]:
+    """The records whose name no other has; the case of letters does not count, as on some disks."""
+    named: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        named[record.name.lower()].append(record)
+    for record in records:
+        same = named[record.name.lower()]
+        if len(same) == 1:
+            yield record
+        else:
+            other = next(one for one in same if one is not record).files[0]
+            problems.append(
+                Problem(
+                    record.files[0], f"and {other.name} would both become {record.name}.png: keep one of them"
+                )
+            )
+
+
+def _unexpected(mentioned: set[Path], folders: set[Path]) -> Iterator[Problem]:
+    for folder in sorted(folders):
+        extra = [
+            path
+            for path in files(folder)
+            if path not in mentioned
+            and path.suffix.lower() not in _TEXTS
+            and path.suffix
+            and not is_archive(path)
+        ]
+        if extra:
+            names = ", ".join(path.name for path in extra[:_NAMED]) + (", ..." if len(extra) > _NAMED else "")
+            what = "a file that belongs" if len(extra) == 1 else f"{len(extra)} files that belong"
+            yield Problem(folder, f"has {what} to no image: {names}")

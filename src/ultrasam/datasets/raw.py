@@ -1,0 +1,93 @@
+"""Where the raw files of a data set lie, and whether they have changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import reason, shown
+from ultrasam.datasets.catalogue import Dataset
+from ultrasam.datasets.readers.archives import is_archive, unpack
+from ultrasam.datasets.readers.folders import is_junk, listing
+
+
+def find_raw(dataset: Dataset, raw: Path | None, sources: Mapping[str, Path]) -> Path | None:
+    """The raw folder or archive of a set: `sources[id]`, else RAW/id, RAW/NAME or an archive of such a name.
+
+    None if there is none. NAME are the names under which it is published; their case does not count. Raises
+    UltrasamError if a source does not exist, if `raw` cannot be read or if two entries of it fit.
+    """
+    if dataset.id in sources:
+        path = sources[dataset.id]
+        if not (path.is_dir() or (path.is_file() and is_archive(path))):
+            what = "is no folder, zip, tar or rar file" if path.exists() else "does not exist"
+            raise UltrasamError(f"{shown(path)}, given for {dataset.id}, {what}: check --source")
+        return path
+    if raw is None:
+        return None
+    entries = listing(raw)
+    for name in dict.fromkeys((dataset.id, *dataset.folders)):
+        found = [path for path in entries if path.is_dir() and path.name.lower() == name.lower()]
+        found += [path for path in entries if is_archive(path) and _stem(path).lower() == name.lower()]
+        if found:
+            return found[0]
+    return None
+
+
+def opened_raw(path: Path, unpacked: Path) -> Path:
+    """The folder with the raw files: `path` itself, or what is in it if it is an archive or holds only
+    archives.
+
+    Archives are unpacked into the folder `unpacked`, once. Raises UltrasamError for a damaged one.
+    """
+    if path.is_file():
+        return unpack(path, unpacked / _stem(path))
+    inside = listing(path)
+    archives = [entry for entry in inside if is_archive(entry)]
+    if archives and not any(entry.is_dir() for entry in inside):
+        for archive in archives:
+            unpack(archive, unpacked / _stem(archive))
+        return unpacked
+    return path
+
+
+def signature(path: Path) -> str:
+    """Equal as long as no file at or below `path` changes its name, size or time: 64 hex digits."""
+    digest = sha256()
+    for file in _walk(path):
+        digest.update(f"{os.path.relpath(file, path)}\0{file_state(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def file_state(file: Path) -> str:
+    """Size and time of a file; "absent" if it is not there."""
+    try:
+        status = file.stat()
+    except OSError:
+        return "absent"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _walk(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise UltrasamError(f"{shown(error.filename)} cannot be read ({reason(error)}): check the path")
+
+    for folder, below, names in os.walk(path, onerror=refuse, followlinks=True):
+        below[:] = sorted(name for name in below if not is_junk(Path(name)))
+        found += (Path(folder, name) for name in sorted(names) if not is_junk(Path(name)))
+    return found
+
+
+def _stem(archive: Path) -> str:
+    """The name of an archive without its ending, .tar.gz in one."""
+    stem = archive.name
+    while is_archive(Path(stem)) or stem.lower().endswith((".tar", ".part1")):
+        stem = stem.rpartition(".")[0] if not stem.lower().endswith((".tar.gz", ".tar.xz")) else stem[:-7]
+    return stem
