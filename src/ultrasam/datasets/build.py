@@ -28,8 +28,8 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir
 from ultrasam.core.workplace import own_folder, remove_temporary_files
 from ultrasam.datasets.catalogue import Dataset
-from ultrasam.datasets.convert import Converted, Job, WriteError, convert, fingerprint
-from ultrasam.datasets.journal import Journal
+from ultrasam.datasets.convert import BuildStopped, Converted, Job, convert, fingerprint
+from ultrasam.datasets.journal import Journal, Json
 from ultrasam.datasets.plan import Plan, make_plan
 from ultrasam.datasets.raw import opened_raw, signature
 from ultrasam.datasets.record import Found
@@ -86,9 +86,7 @@ def _convert_missing(
     waiting = {}
     done = 0
     for key, group in zip(keys, plan.groups, strict=True):
-        if key in journal and all(
-            (images / e["image"]["file_name"]).exists() for e in journal.read(key)["entries"]
-        ):
+        if key in journal and _is_whole(journal.read(key), images):
             done += len(group.records)
         else:
             waiting[key] = Job(group, dataset.id, dataset.category_names, images, dataset.keep_negatives)
@@ -97,6 +95,12 @@ def _convert_missing(
         journal.add(key, result, plan.root)
         done += len(waiting[key].group.records)
         tell(done, plan.images)
+
+
+def _is_whole(group: Json, images: Path) -> bool:
+    """Whether a group of the journal need not be converted again; what had problems is tried once more."""
+    there = all((images / entry["image"]["file_name"]).exists() for entry in group["entries"])
+    return there and not group["problems"]
 
 
 def _converted(waiting: dict[str, Job], jobs: int) -> Iterator[tuple[str, Converted]]:
@@ -117,7 +121,7 @@ def _converted(waiting: dict[str, Job], jobs: int) -> Iterator[tuple[str, Conver
             first, future = under_way.popleft()
             yield first, future.result()
     except BrokenProcessPool:
-        raise WriteError(
+        raise BuildStopped(
             "a process that converts was killed, perhaps for want of memory: run again, with fewer --jobs; "
             "what is "
             "done is kept"

@@ -66,8 +66,8 @@ class Converted:
     empty: int
 
 
-class WriteError(UltrasamError):
-    """A result cannot be written: no fault of the data, and there is no use in going on."""
+class BuildStopped(UltrasamError):
+    """The build cannot go on, through no fault of the data: the disk is full, the memory is short."""
 
 
 def grouped(records: Iterable[Record]) -> Iterator[Group]:
@@ -103,7 +103,8 @@ def fingerprint(group: Group, code: str, root: Path) -> str:
 def convert(job: Job) -> Converted:
     """Read the pixels of a group, write its images, and say what is drawn in them.
 
-    A record that cannot be read becomes a problem. Raises WriteError if an image cannot be written.
+    A record that cannot be read becomes a problem. Raises BuildStopped if an image cannot be written or
+    the memory is short.
     """
     entries: list[Json] = []
     problems: list[Problem] = []
@@ -114,6 +115,10 @@ def convert(job: Job) -> Converted:
         except UltrasamError as error:
             problems.append(Problem(record.files[0], str(error)))
             continue
+        except MemoryError:
+            raise BuildStopped(
+                f"{shown(record.files[0])} does not fit the memory: use fewer --jobs"
+            ) from None
         except Exception as error:  # whatever a library makes of damaged or odd files costs one image
             text = f"cannot be converted ({type(error).__name__}: {reason(error)})"
             problems.append(Problem(record.files[0], text))
@@ -126,7 +131,7 @@ def convert(job: Job) -> Converted:
         try:
             atomic_write(job.images / f"{record.name}.png", data)
         except UltrasamError as error:
-            raise WriteError(str(error)) from None
+            raise BuildStopped(str(error)) from None
         entries.append(_entry(record, sample, job, data))
     inputs = []
     for file in job.group.files:

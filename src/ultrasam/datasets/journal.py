@@ -14,13 +14,13 @@ from typing import Any
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_open, reason, shown
-from ultrasam.datasets.convert import Converted, WriteError
+from ultrasam.datasets.convert import BuildStopped, Converted
 
 Json = dict[str, Any]
 
 
 class Journal:
-    """The file `path`, read if it is there; the caller owns the folder. Raises WriteError if unreadable."""
+    """The file `path`, read if it is there; the caller owns the folder. Raises BuildStopped if unreadable."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,7 +37,7 @@ class Journal:
             if place and not line.endswith(b"\n"):
                 self._file.write(b"\n")
         except OSError as error:
-            raise WriteError(f"{shown(path)} cannot be used ({reason(error)}): remove it") from error
+            raise BuildStopped(f"{shown(path)} cannot be used ({reason(error)}): remove it") from error
 
     def __contains__(self, group: str) -> bool:
         return group in self._places
@@ -67,7 +67,7 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise WriteError(
+            raise BuildStopped(
                 f"{shown(self.path)} cannot be written ({reason(error)}): free some space"
             ) from error
         self._places[group] = (place, len(line))
@@ -79,7 +79,7 @@ class Journal:
             self._file.seek(place)
             content = _parsed(self._file.read(length))
         except OSError as error:
-            raise WriteError(f"{shown(self.path)} cannot be read ({reason(error)}): remove it") from error
+            raise BuildStopped(f"{shown(self.path)} cannot be read ({reason(error)}): remove it") from error
         if content is None:
             raise UltrasamError(f"{shown(self.path)} has changed while it was used: run again")
         return content

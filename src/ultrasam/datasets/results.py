@@ -15,7 +15,7 @@ from ultrasam import __version__
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_open, atomic_write_text, sha256_of
 from ultrasam.datasets.catalogue import Dataset
-from ultrasam.datasets.convert import WriteError
+from ultrasam.datasets.convert import BuildStopped
 from ultrasam.datasets.journal import Journal, Json, relative
 from ultrasam.datasets.plan import Plan
 
@@ -60,7 +60,7 @@ def write_results(
 ) -> Outcome:
     """Write what there is to say of the groups `keys`, all of which are done. The manifest comes last.
 
-    Raises WriteError if something cannot be written.
+    Raises BuildStopped if something cannot be written.
     """
     counts, annotators = _counted(dataset, journal.all_of(keys))
     problems = [(relative(problem.path, plan.root), problem.reason) for problem in plan.problems]
@@ -114,7 +114,7 @@ def write_results(
         _write_json(folder / MANIFEST, manifest)
         atomic_write_text(folder / STATE, f"{state}\n")
     except UltrasamError as error:
-        raise WriteError(str(error)) from None
+        raise BuildStopped(str(error)) from None
     return Outcome(dataset.id, status, counts, tuple(problems))
 
 
@@ -126,11 +126,16 @@ def write_failure(dataset: Dataset, folder: Path, reason: str) -> Outcome:
 
 
 def read_outcome(folder: Path, state: str) -> Outcome | None:
-    """The outcome of an earlier run with this state, if all that it has written is there; else None."""
+    """The outcome of an earlier run with this state, if it was complete and all is still there; else None.
+
+    What had problems is tried again: the reason may have been a disk or the memory.
+    """
     try:
         if (folder / STATE).read_text() != f"{state}\n":
             return None
         report, manifest = (json.loads((folder / name).read_bytes()) for name in (REPORT, MANIFEST))
+        if report["status"] != "complete" or manifest["status"] != "complete":
+            return None
         there = {entry.name for entry in os.scandir(folder / "images")}
         for name, sha in manifest["results"].items():
             if sha256_of(folder / name) != sha:
@@ -177,7 +182,8 @@ def _counted(dataset: Dataset, groups: Iterable[Json]) -> tuple[Json, list[str]]
 
 
 def count_difference(dataset: Dataset, images: int) -> str:
-    """What is to be said if a set has many fewer or more images than the catalogue; "" if not or not known."""
+    """What is to be said if a set has many fewer or more images than the catalogue; "" if not or not known.
+    """
     expected = dataset.images
     if expected is None or abs(images - expected) <= TOLERANCE * expected:
         return ""

@@ -183,16 +183,17 @@ def _mapped(chunks: list[_Chunk], jobs: int) -> Iterator[tuple[list[tuple[str, s
 
 
 def _check(chunk: _Chunk) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """What is wrong with the images and masks, as (kind, file, reason), and "NAME SHA256\\n" of each image."""
+    """What is wrong with the images and masks, as (kind, file, reason), and "NAME SHA256\\n" of each image.
+    """
     wrong: list[tuple[str, str, str]] = []
     shas = []
-    for image, annotations in zip(chunk.images, chunk.annotations, strict=True):
+    for image, drawn in zip(chunk.images, chunk.annotations, strict=True):
         path = chunk.folder / "images" / image.file_name
         if chunk.with_pixels:
             shas.append(f"{image.file_name} {_check_pixels(path, image, wrong)}\n")
-        if not annotations and not image.negative:
+        if not drawn and not image.negative:
             wrong.append(("empty", image.file_name, "has no object and is not marked as negative"))
-        for annotation in annotations:
+        for annotation in drawn:
             for kind, why in _check_annotation(annotation, image):
                 wrong.append((kind, image.file_name, f"object {annotation.id} {why}"))
     return wrong, shas
