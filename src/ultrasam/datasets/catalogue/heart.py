@@ -1,0 +1,199 @@
+"""Data sets of the heart and the large vessels."""
+
+from __future__ import annotations
+
+from ultrasam.datasets.catalogue.entry import Category, Dataset
+
+_LEFT_VENTRICLE = Category("left_ventricle", "heart")
+_CHAMBERS = (
+    _LEFT_VENTRICLE,
+    Category("left_atrium", "heart"),
+    Category("right_atrium", "heart"),
+    Category("right_ventricle", "heart"),
+)
+
+DATASETS = (
+    Dataset(
+        id="camus",
+        name="CAMUS: cardiac acquisitions for multi-structure ultrasound segmentation",
+        paper="Leclerc et al. 2019, IEEE Transactions on Medical Imaging 38(9):2198-2210, "
+        "doi:10.1109/TMI.2019.2900516",
+        url="https://humanheart-project.creatis.insa-lyon.fr/database/#collection/6373703d73e9f0047faa1bc8g",
+        licence="CC BY-NC-SA 4.0; any use has to cite the article (to be confirmed)",
+        terms="non-commercial",
+        access=(
+            "Open the collection CAMUS on the page.",
+            "Download it as one archive, CAMUS_public.zip.",
+            "Unpack it to RAW/camus.",
+        ),
+        application="cardiac_chambers",
+        organs=("heart",),
+        probe="GE Vivid E95, phased array; apical two-chamber and four-chamber views",
+        categories=(
+            Category("lv_endocardium", "heart"),
+            Category("lv_myocardium", "heart"),
+            Category("left_atrium", "heart"),
+        ),
+        layout="database_nifti/patientNNNN/patientNNNN_{2CH,4CH}_half_sequence.nii.gz and ..._gt.nii.gz, single "
+        "frames _ED and _ES, and Info_{2CH,4CH}.cfg. Labels: 1 cavity of the left ventricle, 2 its "
+        "myocardium, 3 left atrium (to be confirmed)",
+        folders=("CAMUS_public", "CAMUS", "CAMUS_mhd", "database_nifti"),
+        cases="A patient: both views and all frames.",
+        split="The release names 50 patients for tests (to be confirmed)",
+        images=19232,
+        patients=500,
+        counts="500 patients, two views, every frame from end-diastole to end-systole (to be confirmed)",
+        reference=(27,),
+        quirks=(
+            "An older edition has .mhd and .raw files: of its frames only _ED and _ES have masks.",
+            "Pixels are not square: the spacing differs between x and y.",
+            "The .cfg files give the quality of the view and the frames of end-diastole and end-systole.",
+        ),
+    ),
+    Dataset(
+        id="cardiac_udc",
+        name="CardiacUDC (CardiacUDA)",
+        paper="Yang et al. 2023 (GraphEcho), IEEE/CVF ICCV, pp. 11878-11887, arXiv:2309.11145",
+        url="https://www.kaggle.com/datasets/xiaoweixumedicalai/cardiacudc-dataset",
+        licence="Not known: read the page on Kaggle before use (to be confirmed)",
+        terms="unclear",
+        access=(
+            "Sign in to Kaggle and download the archive from the page.",
+            "Unpack it, then the file cardiacUDC_dataset.change2zip in it: that is a zip under another name, for "
+            "which 7-Zip may be needed.",
+            "Put the folder cardiacUDC_dataset into RAW/cardiac_udc.",
+        ),
+        application="cardiac_chambers",
+        organs=("heart", "pulmonary artery"),
+        probe="Two hospitals; views 1 long axis of the left ventricle, 2 long axis of the pulmonary artery, 3 short "
+        "axis of the left ventricle, 4 apical four-chamber (to be confirmed)",
+        categories=(*_CHAMBERS, Category("pulmonary_artery", "vessel")),
+        layout="cardiacUDC_dataset/SITE/patientK-VIEW_{image,label}.nii.gz, frames on the last axis of the file; "
+        "sites are named Site_G..., Site_R... and label_all_frame.",
+        folders=("cardiacUDC_dataset", "cardiacUDC", "CardiacUDA"),
+        cases="A patient of a site: all views.",
+        split="None.",
+        counts="1,697 image files of views 1 to 7 and 1,095 label files of views 1 to 4; the number of labelled "
+        "frames is not known.",
+        reference=(45,),
+        quirks=(
+            "What a label means depends on the view: in 1 and 3 it is 1 left, 2 right ventricle; in 2 it is 1 "
+            "pulmonary artery; in 4 it is 1 left ventricle, 2 left atrium, 3 right atrium, 4 right ventricle.",
+            "Most frames have no label, and views 5 to 7 have none at all.",
+            "In the part label_all_frame only contours are drawn, not areas (to be confirmed)",
+        ),
+    ),
+    Dataset(
+        id="echonet_dynamic",
+        name="EchoNet-Dynamic",
+        paper="Ouyang et al. 2020, Nature 580:252-256, doi:10.1038/s41586-020-2145-8",
+        url="https://echonet.github.io/dynamic/",
+        licence="Research use agreement of Stanford University: personal, not commercial; no redistribution, no "
+        "derived works, no passing on of the link.",
+        terms="no-redistribution",
+        access=(
+            "Register at Stanford AIMI from the page and accept the agreement.",
+            "Download EchoNet-Dynamic.zip.",
+            "Unpack it to RAW/echonet_dynamic.",
+        ),
+        application="cardiac_chambers",
+        organs=("left ventricle",),
+        probe="Apical four-chamber videos of 112 x 112 pixels",
+        categories=(_LEFT_VENTRICLE,),
+        layout="EchoNet-Dynamic/Videos/NAME.avi, FileList.csv and VolumeTracings.csv (FileName, X1, Y1, X2, Y2, "
+        "Frame from 0). Of a traced frame the first row is the long axis, the others are chords across it.",
+        folders=("EchoNet-Dynamic",),
+        cases="A video: one per patient.",
+        split="Column Split of FileList.csv: TRAIN, VAL, TEST with 7,465, 1,288, 1,277 videos (to be confirmed)",
+        images=20048,
+        patients=10024,
+        counts="10,030 videos, of which 10,024 have two traced frames each: end-diastole and end-systole "
+        "(to be confirmed)",
+        quirks=("The UltraSam paper does not cite it, but it is one of the 43.",),
+    ),
+    Dataset(
+        id="echonet_pediatric",
+        name="EchoNet-Pediatric",
+        paper="Reddy et al. 2023, Journal of the American Society of Echocardiography 36(5):482-489, "
+        "doi:10.1016/j.echo.2022.12.008",
+        url="https://echonet.github.io/pediatric",
+        licence="Research use agreement of Stanford University: not commercial, no redistribution "
+        "(to be confirmed)",
+        terms="no-redistribution",
+        access=(
+            "Register at Stanford AIMI from the page and accept the agreement.",
+            "Download the archive with the folder pediatric_echo_avi.",
+            "Unpack it to RAW/echonet_pediatric.",
+        ),
+        application="cardiac_chambers",
+        organs=("left ventricle",),
+        probe="Apical four-chamber and parasternal short-axis videos of children, 112 x 112 pixels",
+        categories=(_LEFT_VENTRICLE,),
+        layout="pediatric_echo_avi/pediatric_echo_avi/{A4C,PSAX}/{Videos/NAME.avi,FileList.csv,VolumeTracings.csv}; "
+        "tracings are FileName, X, Y, Frame: the corners of a polygon (to be confirmed)",
+        folders=("echonetpediatric", "EchoNet-Pediatric", "pediatric_echo_avi"),
+        cases="A patient, by the name of the video (to be confirmed)",
+        split="Column Split of FileList.csv has ten folds; others take two of them for validation and tests "
+        "(to be confirmed)",
+        images=15450,
+        patients=1958,
+        counts="15,450 traced frames in 7,643 videos (to be confirmed)",
+        reference=(35,),
+        quirks=(
+            "Frame is the text `No Systolic` or `No Diastolic` where a tracing is missing (to be confirmed)",
+            "Whether Frame counts from 0 or 1 is not stated (to be confirmed)",
+            "A child can have videos of both views.",
+        ),
+    ),
+    Dataset(
+        id="echocp",
+        name="EchoCP: contrast echocardiography for patent foramen ovale",
+        paper="Wang et al. 2021, MICCAI, pp. 506-515, arXiv:2105.08267",
+        url="https://www.kaggle.com/datasets/xiaoweixumedicalai/echocp",
+        licence="Not known: read the page on Kaggle before use (to be confirmed)",
+        terms="unclear",
+        access=(
+            "Sign in to Kaggle and download the archive from the page.",
+            "Unpack it to RAW/echocp.",
+        ),
+        application="pfo_contrast_echo",
+        organs=("heart",),
+        probe="Contrast transthoracic echocardiography, apical; at rest and in the Valsalva manoeuvre",
+        categories=_CHAMBERS,
+        layout="EchoCP_dataset/PATIENT_{r,v}_{image,label}.nii.gz, r at rest, v Valsalva; labels for up to four "
+        "chambers (to be confirmed)",
+        folders=("EchoCP_dataset", "EchoCP"),
+        cases="A patient: the first part of the name, both videos.",
+        split="None.",
+        patients=30,
+        counts="Two videos of each of 30 patients; the number of labelled frames is not known.",
+        reference=(42,),
+        quirks=("Which label is which chamber is not stated beside the files (to be confirmed)",),
+    ),
+    Dataset(
+        id="ccaui",
+        name="CCAUI: common carotid artery ultrasound images",
+        paper="Momot 2022, Mendeley Data, doi:10.17632/d4xt63mgjm.1",
+        url="https://data.mendeley.com/datasets/d4xt63mgjm/1",
+        licence="CC BY 4.0 (to be confirmed)",
+        terms="open",
+        access=(
+            "Download `Common Carotid Artery Ultrasound Images.zip` from Mendeley Data.",
+            "Unpack it to RAW/ccaui.",
+        ),
+        application="carotid_artery",
+        organs=("common carotid artery",),
+        probe="Linear; cross-sections of 3D sweeps (to be confirmed)",
+        categories=(Category("carotid_artery", "vessel"),),
+        layout="`US images/NAME.png` and `Expert mask images/NAME.png` (0 and 255); NAME ends in _slice_N "
+        "(to be confirmed)",
+        folders=("Common Carotid Artery Ultrasound Images", "CCAUI"),
+        cases="An examination: the name before _slice_ (to be confirmed)",
+        split="None.",
+        images=1100,
+        patients=11,
+        counts="1,100 images of 11 people (to be confirmed)",
+        reference=(31,),
+        quirks=("Neighbouring slices of a sweep look alike.",),
+    ),
+)
