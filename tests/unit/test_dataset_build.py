@@ -35,15 +35,16 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A raw tree of USGRA-seg with `COUNT` images; nothing is drawn in image 4."""
+    """A raw tree of USGRA-seg with `COUNT` images and one for tests; nothing is drawn in image 4."""
     raw = tmp_path_factory.mktemp("raw")
     rng = np.random.default_rng(0)
-    for number in range(COUNT):
-        save(raw / "dataset" / "images" / f"{number:04d}.png", rng.integers(0, 255, (40, 61), dtype=np.uint8))
+    for number in range(COUNT + 1):
+        folder = raw / "dataset" if number < COUNT else raw / "dataset" / "test"
+        save(folder / "images" / f"{number:04d}.png", rng.integers(0, 255, (40, 61), dtype=np.uint8))
         mask = np.zeros((40, 61), np.uint8)
         if number != 4:
             mask[5:10, 8 + number % 9 : 20], mask[20:30, 30:40], mask[20:22, 50:55] = 1, 2, 2
-        save(raw / "dataset" / "masks" / f"{number:04d}.png", mask)
+        save(folder / "masks" / f"{number:04d}.png", mask)
     return raw
 
 
@@ -87,15 +88,16 @@ def test_a_set_is_built(raw: Path, tmp_path: Path) -> None:
     outcome = run(raw, tmp_path / "out")
     folder = tmp_path / "out" / SET.id
     assert (outcome.status, outcome.problems, outcome.unchanged) == ("complete", (), False)
-    assert outcome.counts["images"] == COUNT - 1 == len(list((folder / "images").iterdir()))
-    assert outcome.counts["objects"] == 3 * (COUNT - 1)
+    assert outcome.counts["images"] == COUNT == len(list((folder / "images").iterdir()))
+    assert outcome.counts["objects"] == 3 * COUNT
+    assert outcome.counts["images by split"] == {"test": 1, "train": COUNT - 1}
     assert outcome.counts["dropped without objects"] == 1
     coco = read_coco(folder / "annotations.json")
     assert [(category.id, category.name) for category in coco.categories] == [(1, "nerve"), (2, "vessel")]
-    assert all(image.case_id == f"usgra_seg/{image.file_name[:4]}" for image in coco.images)
+    assert all(image.case_id == f"usgra_seg/{image.file_name[:-4]}" for image in coco.images)
     manifest = json.loads((folder / "manifest.json").read_bytes())
     assert manifest["licence"] == SET.licence and manifest["citation"] == SET.paper
-    assert len(manifest["inputs"]) == 2 * COUNT
+    assert len(manifest["inputs"]) == 2 * COUNT + 2
     for entry in manifest["inputs"]:
         data = (raw / entry["file"]).read_bytes()
         assert (entry["bytes"], entry["sha256"]) == (len(data), sha256(data).hexdigest())
@@ -125,7 +127,9 @@ def test_a_second_run_does_nothing(raw: Path, tmp_path: Path, monkeypatch: pytes
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-@pytest.mark.parametrize("lost", ["images/0003.png", "annotations.json", "manifest.json", "report.json"])
+@pytest.mark.parametrize(
+    "lost", ["images/train-0003.png", "annotations.json", "manifest.json", "report.json"]
+)
 def test_what_was_lost_is_made_again(raw: Path, tmp_path: Path, lost: str) -> None:
     run(raw, tmp_path / "out")
     before = hashes(tmp_path / "out")
@@ -141,8 +145,8 @@ def test_only_what_changed_is_converted_again_and_old_images_go(
     calls = counting(monkeypatch)
     (raw / "dataset" / "masks" / f"{COUNT - 1:04d}.png").unlink()
     (raw / "dataset" / "images" / f"{COUNT - 1:04d}.png").unlink()
-    assert run(raw, tmp_path / "out").counts["images"] == COUNT - 2
-    assert calls == [COUNT - 1 - 2 * GROUP]
+    assert run(raw, tmp_path / "out").counts["images"] == COUNT - 1
+    assert calls == [COUNT - 2 * GROUP]
     run(raw, tmp_path / "fresh")
     assert hashes(tmp_path / "out") == hashes(tmp_path / "fresh")
 
@@ -202,7 +206,7 @@ def test_damaged_files_are_named_and_the_rest_goes_on(
         DAMAGE, True
     )
     assert len(found) == len(DAMAGE) == len(outcome.problems)
-    assert outcome.counts["images"] == COUNT - 1 - 5
+    assert outcome.counts["images"] == COUNT - 5
     assert report(tmp_path / "out")["problems"] == [{"file": f, "reason": r} for f, r in outcome.problems]
     manifest = json.loads((tmp_path / "out" / SET.id / "manifest.json").read_bytes())
     assert manifest["status"] == "incomplete"
@@ -227,14 +231,15 @@ def test_too_few_images_are_told_unless_a_part_is_meant(raw: Path, tmp_path: Pat
     outcome = build(SET, raw, tmp_path / "out")
     assert outcome.status == "incomplete"
     ((file, why),) = outcome.problems
-    assert file == "" and f"{COUNT - 1} images where the catalogue has {SET.images}" in why
+    assert file == "" and f"{COUNT} images where the catalogue has {SET.images}" in why
     assert run(raw, tmp_path / "out").status == "complete"
 
 
 def test_a_layout_that_is_not_understood_fails_and_keeps_what_was_built(raw: Path, tmp_path: Path) -> None:
     run(raw, tmp_path / "out")
     before = hashes(tmp_path / "out")
-    (raw / "dataset" / "masks").rename(raw / "dataset" / "labels")
+    for folder in (raw / "dataset", raw / "dataset" / "test"):
+        (folder / "masks").rename(folder / "labels")
     outcome = run(raw, tmp_path / "out")
     assert outcome.status == "failed" and "no folder with images and masks" in outcome.problems[0][1]
     after = hashes(tmp_path / "out")

@@ -8,17 +8,23 @@ from pathlib import Path
 
 from ultrasam.datasets.readers.folders import files, find_folder, pairs
 from ultrasam.datasets.readers.masks import by_label, read_labels, read_pixels
-from ultrasam.datasets.record import Found, Record, Sample
+from ultrasam.datasets.record import Found, Problem, Record, Sample
 
 NAMES = {1: "nerve", 2: "vessel"}
 
 
 def records(raw: Path) -> Iterator[Found]:
     root = find_folder(raw, "images", "masks")
-    matched, problems = pairs(files(root / "images"), files(root / "masks"), r"(\d+)\.png", r"(\d+)\.png")
-    yield from problems
-    for number, image, mask in matched:
-        yield Record(case=number, files=(image, mask), load=partial(_load, image, mask))
+    for split, folder in (("train", root), ("test", root / "test")):
+        if not folder.exists():
+            yield Problem(folder, "is missing: the images for tests are there")
+            continue
+        images, masks = files(folder / "images"), files(folder / "masks")
+        matched, problems = pairs(images, masks, r"(\d+)\.png", r"(\d+)\.png")
+        yield from problems
+        for number, image, mask in matched:
+            load = partial(_load, image, mask)
+            yield Record(case=f"{split}-{number}", files=(image, mask), load=load, split=split)
 
 
 def _load(image: Path, mask: Path) -> Sample:
