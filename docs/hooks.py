@@ -1,4 +1,4 @@
-"""Puts the help of each verb into the reference page, so that it cannot differ from the program."""
+"""Puts help and the catalogue of data sets into the pages, so that they cannot differ from the program."""
 
 from __future__ import annotations
 
@@ -21,8 +21,44 @@ def help_of(verb: str) -> str:
     return parser.format_help()
 
 
+def us43d_table() -> str:
+    """The sets of US-43d as a Markdown table, with a row above each application, and their sum."""
+    from ultrasam.datasets.catalogue import APPLICATIONS, DATASETS
+    from ultrasam.datasets.converters import converter_ids
+
+    ready = converter_ids()
+    sets = [entry for entry in DATASETS.values() if entry.in_us43d]
+    head = ("id", "name", "structures", "images", "patients", "licence", "terms", "converter")
+    rows = [head, ["---", "---", "---", "---:", "---:", "---", "---", "---"]]
+    for key, name in APPLICATIONS.items():
+        rows.append([f"**{name}**", *[""] * (len(head) - 1)])
+        rows += [
+            [
+                f"`{entry.id}`",
+                f"[{entry.name}]({entry.url})",
+                ", ".join(entry.category_names).replace("_", " "),
+                "?" if entry.images is None else f"{entry.images:,}",
+                "?" if entry.patients is None else f"{entry.patients:,}",
+                entry.licence,
+                entry.terms,
+                "yes" if entry.id in ready else "no",
+            ]
+            for entry in sets
+            if entry.application == key
+        ]
+    table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    known = [entry.images for entry in sets if entry.images is not None]
+    converted = sum(entry.id in ready for entry in sets)
+    return (
+        f"{table}\n\nTogether {sum(known):,} images in the {len(known)} sets whose number is known. "
+        f"{converted} of the {len(sets)} sets have a converter here."
+    )
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replaces `<!-- help VERB -->`; MkDocs calls it for each page."""
+    """Replaces `<!-- help VERB -->` and `<!-- us43d -->`; MkDocs calls it for each page."""
+    if "<!-- us43d -->" in markdown:
+        markdown = markdown.replace("<!-- us43d -->", us43d_table())
     return re.sub(
         r"<!-- help ?(\w*) -->", lambda match: f"```text\n{help_of(match[1]).rstrip()}\n```", markdown
     )

@@ -51,6 +51,11 @@ VERBS = {
     "evaluate": Verb("ultrasam.cli.evaluate", "COCO mAP, IoU, Dice and clicks of a model on a COCO file"),
     "export": Verb("ultrasam.cli.export", "ONNX files and card of a trained checkpoint", extra="train"),
     "models": Verb("ultrasam.cli.models", "list, show, fetch, import and remove models"),
+    "data": Verb(
+        "ultrasam.cli.data",
+        "the catalogue of ultrasound data sets, and building US-43d from them",
+        extra="data",
+    ),
     "bench": Verb("ultrasam.cli.bench", "how long a click takes on this machine, and the memory it needs"),
     "info": Verb("ultrasam.cli.info", "versions, providers, models, licences and a self-test"),
     "completion": Verb(

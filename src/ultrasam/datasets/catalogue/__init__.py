@@ -22,24 +22,24 @@ __all__ = ["APPLICATIONS", "DATASETS", "Category", "Dataset", "Terms", "dataset"
 APPLICATIONS: dict[str, str] = {
     "breast_lesion": "breast lesions",
     "thyroid_nodule": "thyroid nodules",
-    "thyroid_gland": "thyroid gland and neck vessels",
-    "cardiac_chambers": "cardiac chambers, adults and children",
+    "thyroid_gland": "thyroid gland / neck vessels",
+    "cardiac_chambers": "cardiac chambers (adult and paediatric)",
     "pfo_contrast_echo": "contrast echo for patent foramen ovale",
     "carotid_artery": "carotid artery",
     "fetal_head": "fetal head biometry",
     "fetal_abdomen": "fetal abdomen",
-    "intrapartum_head_pelvis": "fetal head and pubic symphysis during birth",
+    "intrapartum_head_pelvis": "intrapartum fetal head - pubic symphysis",
     "ovarian_tumour": "ovarian tumours",
     "prostate_micro_us": "prostate, micro-ultrasound",
     "prostate_trus": "prostate, 3D transrectal (registration)",
     "gastrointestinal_stromal_tumour": "gastrointestinal stromal tumour (endoscopic)",
     "liver_lesion": "liver and liver lesions",
-    "abdominal_multi_organ": "abdominal organs",
+    "abdominal_multi_organ": "abdominal multi-organ",
     "kidney": "kidney",
     "lung": "lung artefacts",
-    "musculoskeletal": "muscle, its architecture and cross-section",
+    "musculoskeletal": "muscle (architecture and cross-section)",
     "spine": "spine",
-    "peripheral_nerve": "peripheral nerves and regional anaesthesia",
+    "peripheral_nerve": "peripheral nerves / regional anaesthesia",
 }
 """Clinical applications, id -> name. The paper counts 20 but does not list them: the grouping is ours."""
 
@@ -66,6 +66,6 @@ def dataset(identifier: str) -> Dataset:
     if identifier in DATASETS:
         return DATASETS[identifier]
     # People write BUS-BRA for bus_bra.
-    near = difflib.get_close_matches(identifier.lower().replace("-", "_"), DATASETS)
+    near = difflib.get_close_matches(identifier.lower().replace("-", "_"), DATASETS, cutoff=0.7)
     guess = f": did you mean {' or '.join(near)}?" if near else ":"
     raise UltrasamError(f"there is no data set {identifier!r}{guess} `ultrasam data list` shows all")

@@ -22,15 +22,17 @@ DATASETS = (
         organs=("lesion of the gastrointestinal wall",),
         probe="Endoscopic, full radial view",
         categories=(Category("leiomyoma", "lesion"), Category("gist", "lesion")),
-        layout="usd514_jpeg_roi/images/NAME.jpg and usd514_jpeg_roi/annotations/{train,val}_anno_crop_split_N.json "
-        "(COCO polygons, N from 0 to 4). Classes: lmym (leiomyoma) and GIST.",
+        layout="usd514_jpeg_roi/images/NAME.jpg and "
+        "usd514_jpeg_roi/annotations/{train,val}_anno_crop_split_N.json (COCO polygons, N from 0 to 4). "
+        "Classes: lmym (leiomyoma) and GIST.",
         folders=("GIST514-DB", "usd514_jpeg_roi"),
         cases="An image: one per patient.",
-        split="Five folds of the authors. The validation part of fold 0 is the test part of US-43d: 106 images.",
+        split="Five folds of the authors. The validation part of fold 0 is the test part of US-43d: 106 "
+        "images.",
         images=514,
         patients=514,
-        counts="514 cases. The authors' tables add up to 251 leiomyomas and 263 GIST; the UltraSam paper states 251 "
-        "GIST and 263 leiomyomas.",
+        counts="514 cases. The authors' tables add up to 251 leiomyomas and 263 GIST; the UltraSam paper "
+        "states 251 GIST and 263 leiomyomas.",
         reference=(18,),
         quirks=(
             "An object can have several polygons.",
@@ -54,8 +56,9 @@ DATASETS = (
         organs=("liver", "liver mass"),
         probe="Abdominal, 2D",
         categories=(Category("liver", "abdominal_organ"), Category("liver_mass", "lesion")),
-        layout="{Benign,Malignant,Normal}/image/N.jpg and {Benign,Malignant,Normal}/segmentation/{liver,mass,outline}"
-        "/N.json, the class folder perhaps twice. A JSON file is a list of [x, y]: one closed polygon.",
+        layout="{Benign,Malignant,Normal}/image/N.jpg and "
+        "{Benign,Malignant,Normal}/segmentation/{liver,mass,outline}/N.json, the class folder perhaps "
+        "twice. A JSON file is a list of [x, y]: one closed polygon.",
         folders=("AUL",),
         cases="An image: each is of another patient.",
         split="None.",
@@ -73,8 +76,7 @@ DATASETS = (
         id="us105",
         name="105US: liver metastases of pancreatic cancer",
         paper="Hann et al. 2017, Scientific Reports 7:12779, doi:10.1038/s41598-017-12829-5",
-        url="https://www.researchgate.net/publication/"
-        "329586355_100_2D_US_Images_and_Tumor_Segmentation_Masks",
+        url="https://www.researchgate.net/publication/329586355",
         licence="Not known: read the item on ResearchGate before use (to be confirmed)",
         terms="unclear",
         access=(
@@ -85,8 +87,8 @@ DATASETS = (
         organs=("liver",),
         probe="Abdominal, 2D B-mode of clinical routine",
         categories=(Category("liver_metastasis", "lesion"),),
-        layout="A folder of images and one of masks, named after Masks. The names of both begin with a number and "
-        "a blank; masks are 255 inside (to be confirmed)",
+        layout="A folder of images and one of masks, named after Masks. The names of both begin with a "
+        "number and a blank; masks are 255 inside (to be confirmed)",
         folders=("105US",),
         cases="Not given: the files name no patients.",
         split="None.",
@@ -123,14 +125,14 @@ DATASETS = (
             Category("bones", "bone"),
             Category("spleen", "abdominal_organ"),
         ),
-        layout="abdominal_US/{AUS,RUS}/{images,annotations}/PART/NAME.{png,jpg}. Masks in red, green, blue: liver "
-        "100,0,100; kidney 255,255,0; pancreas 0,0,255; vessels 255,0,0; adrenals 0,255,255; gallbladder "
-        "0,255,0; bones 255,255,255; spleen 255,0,255 (to be confirmed)",
+        layout="abdominal_US/{AUS,RUS}/{images,annotations}/PART/NAME.{png,jpg}. Masks in red, green, blue: "
+        "liver 100,0,100; kidney 255,255,0; pancreas 0,0,255; vessels 255,0,0; adrenals 0,255,255; "
+        "gallbladder 0,255,0; bones 255,255,255; spleen 255,0,255 (to be confirmed)",
         folders=("abdominal_US", "AbdomenUS"),
         cases="Not given: the files name no patients.",
         split="Folders train and test; of the real images those for tests have masks (to be confirmed)",
         images=61,
-        counts="617 real images, of which about 61 have masks, and about 926 simulated ones (to be confirmed)",
+        counts="617 real images, about 61 of them with masks, and about 926 simulated ones (to be confirmed)",
         reference=(41,),
         quirks=(
             "Only real images are taken: the others are simulated.",
@@ -158,18 +160,19 @@ DATASETS = (
             Category("medulla", "kidney"),
             Category("cortex", "kidney"),
         ),
-        layout="kidneyUS_images_14_june_2022/NAME.png, labels/reviewed_masks_{1,2}/{capsule,regions}/NAME.png and "
-        "labels/reviewed_labels_{1,2}.csv. Regions: 1 central echo complex, 2 medulla, 3 cortex.",
+        layout="kidneyUS_images_14_june_2022/NAME.png, "
+        "labels/reviewed_masks_{1,2}/{capsule,regions}/NAME.png and labels/reviewed_labels_{1,2}.csv. "
+        "Regions: 1 central echo complex, 2 medulla, 3 cortex.",
         folders=("kidneyUS", "kidneyUS-main", "kidneyUS-master"),
         cases="A patient: the number before the first underscore.",
         split="None.",
         images=487,
         patients=511,
-        counts="534 files under 511 numbers. Polygons of the two annotators: capsule 487 and 488, central echo "
-        "complex 473 and 470, medulla 346 and 347, cortex 345 and 337.",
+        counts="534 files under 511 numbers. Polygons of the two annotators: capsule 487 and 488, central "
+        "echo complex 473 and 470, medulla 346 and 347, cortex 345 and 337.",
         reference=(37,),
         quirks=(
-            "Two sonographers have drawn every image.",
+            "Two sonographers have drawn the same images, each for themselves.",
             "The capsule holds the regions: masks overlap.",
             "The README says one image per patient, but 23 numbers stand twice.",
             "20 images are reported as duplicates (to be confirmed)",

@@ -20,13 +20,14 @@ DATASETS = (
         organs=("nerves", "vessels"),
         probe="Five regions of the body, one examiner",
         categories=(Category("nerve", "nerve"), Category("vessel", "vessel")),
-        layout="dataset/{images,masks}/NNNN.png and dataset/test/{images,masks}/NNNN.png; masks drawn with labelme.",
+        layout="dataset/{images,masks}/NNNN.png and dataset/test/{images,masks}/NNNN.png. Masks were drawn "
+        "with labelme: 1 nerve, 2 vessel (to be confirmed)",
         folders=("usgra-seg", "usgra-seg-main", "usgra-seg-master"),
         cases="Not given: the files name no patients.",
         split="The folder dataset/test: 40 images.",
         images=244,
         counts="204 images for training and 40 for tests.",
         in_us43d=False,
-        quirks=("One person has scanned and drawn all of it.",),
+        quirks=("Some images are near-duplicates of others, and the files do not tell which.",),
     ),
 )

@@ -27,8 +27,8 @@ DATASETS = (
         organs=("breast",),
         probe="Linear, 2D",
         categories=(_LESION, Category("other_structure", "other")),
-        layout="BrEaST-Lesions_USG-images_and_masks/caseNNN.png with caseNNN_tumor.png and caseNNN_otherK.png. "
-        "A mask is a PNG of one object, not zero inside (to be confirmed)",
+        layout="BrEaST-Lesions_USG-images_and_masks/caseNNN.png with caseNNN_tumor.png and "
+        "caseNNN_otherK.png. A mask is a PNG of one object, not zero inside (to be confirmed)",
         folders=(
             "BrEaST-Lesions_USG-images_and_masks-Dec-15-2023",
             "BrEaST-Lesions_USG-images_and_masks",
@@ -39,7 +39,8 @@ DATASETS = (
         split="None.",
         images=252,
         patients=256,
-        counts="252 of 256 images have masks: 154 benign, 98 malignant, 4 normal; 266 objects (to be confirmed)",
+        counts="252 of 256 images have masks: 154 benign, 98 malignant, 4 normal; 266 objects (to be "
+        "confirmed)",
         reference=(33,),
         quirks=(
             "Each mask file is one object.",
@@ -89,7 +90,8 @@ DATASETS = (
         organs=("breast",),
         probe="Linear, 2D; collected from a public web site of cases (to be confirmed)",
         categories=_BENIGN_OR_MALIGNANT,
-        layout="BUS_UC/{All,Benign,Malignant}/{images,masks}/NNN.png, BUS_UC perhaps twice. Masks are 255 inside.",
+        layout="BUS_UC/{All,Benign,Malignant}/{images,masks}/NNN.png, BUS_UC perhaps twice. Masks are 255 "
+        "inside.",
         folders=("BUS_UC", "BUS-UC"),
         cases="Not given: the files name no patients.",
         split="None.",
@@ -115,7 +117,7 @@ DATASETS = (
         organs=("breast",),
         probe="Siemens ACUSON S2000, 2022 and 2023",
         categories=_BENIGN_OR_MALIGNANT,
-        layout="images/PPPP_NNN.png and masks/PPPP_NNN.png. Masks are in colour: green benign, red malignant.",
+        layout="images/PPPP_NNN.png and masks/PPPP_NNN.png. Masks are green (benign) or red (malignant).",
         folders=("BUS-UCLM", "BUS_UCLM"),
         cases="A patient: the four letters before the underscore.",
         split="None.",
@@ -149,7 +151,7 @@ DATASETS = (
         reference=(13,),
         quirks=(
             "Many patients have two images, of two sides or views.",
-            "bus_data.csv also has the BI-RADS class, the device and the side (to be confirmed)",
+            "The table bus_data.csv also has the BI-RADS class, the device and the side (to be confirmed)",
         ),
     ),
     Dataset(
@@ -184,8 +186,8 @@ DATASETS = (
         name="BUSI: dataset of breast ultrasound images",
         paper="Al-Dhabyani et al. 2020, Data in Brief 28:104863, doi:10.1016/j.dib.2019.104863",
         url="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
-        licence="Unclear: free for research with citation; copies elsewhere are marked CC0 1.0 or `other`, and "
-        "the article is CC BY (to be confirmed)",
+        licence="Unclear: free for research with citation; copies elsewhere are marked CC0 1.0 or `other`, "
+        "and the article is CC BY (to be confirmed)",
         terms="unclear",
         access=(
             "Download the archive with the folder Dataset_BUSI_with_GT from the page.",
@@ -223,8 +225,8 @@ DATASETS = (
         organs=("breast",),
         probe="Linear, 2D",
         categories=_BENIGN_OR_MALIGNANT,
-        layout="Data/{TrainingDataSet,TestingDataSet}/ with images, and masks in a folder named after Labels. "
-        "Masks are grey: 127 benign, 255 malignant (to be confirmed)",
+        layout="Data/{TrainingDataSet,TestingDataSet}/ with images, and masks in a folder named after "
+        "Labels. Masks are grey: 127 benign, 255 malignant (to be confirmed)",
         folders=("S1", "S1 Data", "S1_Data"),
         cases="Not given: the files name no patients.",
         split="The folder TestingDataSet is the authors' test part (to be confirmed)",

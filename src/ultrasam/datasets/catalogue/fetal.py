@@ -24,8 +24,9 @@ DATASETS = (
         organs=("fetal abdomen", "fetal head"),
         probe="Convex, obstetric",
         categories=(_ABDOMEN, _HEAD),
-        layout="Dataset/AC/{AC_image1,AC_image2,AC_mask}.rar and Dataset/HC/{HC_image1,HC_image2,HC_image3,HC_mask}"
-        ".rar. Masks lie in a folder `mask`: AC under the name of the image, HC as NNN_HC_Annotation.png.",
+        layout="Dataset/AC/{AC_image1,AC_image2,AC_mask}.rar and "
+        "Dataset/HC/{HC_image1,HC_image2,HC_image3,HC_mask}.rar. Masks lie in a folder `mask`: AC under the "
+        "name of the image, HC as NNN_HC_Annotation.png.",
         folders=("Fast-U-Net", "Fast-U-Net-main", "Fast-U-Net-master"),
         cases="Head: the first three digits of the name, as in HC18. Abdomen: not given.",
         split="The authors' lists train.txt and val.txt: abdomen 330 and 82, head 800 and 199 images.",
@@ -33,8 +34,8 @@ DATASETS = (
         counts="412 images of the abdomen (197 named NNNN.png, 215 named fa_NNNN.png) and 999 of the head.",
         reference=(5,),
         quirks=(
-            "The 999 head images are the training part of HC18 again, under the same names: only the 412 images "
-            "of the abdomen are new.",
+            "The 999 head images are the training part of HC18 again, under the same names: only the 412 "
+            "images of the abdomen are new.",
             "The images were resized, so that the pixel size is lost.",
             "Unlike those of HC18 the masks of the head are filled (to be confirmed)",
         ),
@@ -55,13 +56,13 @@ DATASETS = (
         organs=("fetal head",),
         probe="GE Voluson E8 and 730, convex (to be confirmed)",
         categories=(_HEAD,),
-        layout="training_set/NNN_HC.png, further images of an examination as NNN_2HC.png, NNN_3HC.png, outlines as "
-        "NNN_HC_Annotation.png; training_set_pixel_size_and_HC.csv.",
+        layout="training_set/NNN_HC.png, further images of an examination as NNN_2HC.png, NNN_3HC.png, "
+        "outlines as NNN_HC_Annotation.png; training_set_pixel_size_and_HC.csv.",
         folders=("HC18", "HC"),
         cases="An examination: the first three digits of the name (to be confirmed)",
         split="The 335 test images have no public masks.",
         images=999,
-        counts="999 training and 335 test images; 806 examinations of 551 women in the training part "
+        counts="999 training images of 806 examinations and 335 test images; 551 women in all "
         "(to be confirmed)",
         reference=(19, 20),
         quirks=(
@@ -84,10 +85,12 @@ DATASETS = (
         ),
         application="fetal_abdomen",
         organs=("fetal abdomen",),
-        probe="Convex, low cost (MicrUs Pro-C60S); six blind sweeps, three across and three along, in one stack",
+        probe="Convex, low cost (MicrUs Pro-C60S); six blind sweeps, three across and three along, in one "
+        "stack",
         categories=(_ABDOMEN,),
         layout="images/stacked_fetal_ultrasound/UUID.mha, masks/stacked_fetal_abdomen/UUID.mha and "
-        "circumferences/fetal_abdominal_circumferences_per_sweep.csv. Masks: 1 best plane, 2 acceptable plane.",
+        "circumferences/fetal_abdominal_circumferences_per_sweep.csv. Masks: 1 optimal plane, 2 suboptimal "
+        "plane.",
         folders=("acouslic-ai-train-set",),
         cases="A woman, by the subject id of the CSV file, otherwise the stack (to be confirmed)",
         split="The validation and test parts (10 and 290 cases) are not public.",
@@ -121,8 +124,8 @@ DATASETS = (
             Category("fetal_stomach", "fetal"),
             Category("fetal_vein", "fetal"),
         ),
-        layout="A folder of images NAME.png and the folder ARRAY_FORMAT with NAME.npy: a pickled dictionary whose "
-        "`structures` are arrays of 0 and 1 named artery, liver, stomach and vein (to be confirmed)",
+        layout="A folder of images NAME.png and the folder ARRAY_FORMAT with NAME.npy: a pickled dictionary "
+        "whose `structures` are arrays of 0 and 1 named artery, liver, stomach and vein (to be confirmed)",
         folders=("FASS", "Fetal Abdominal Structures Segmentation Dataset Using Ultrasonic Images"),
         cases="A patient: the name before the underscore, PNN (to be confirmed)",
         split="None.",
@@ -137,15 +140,15 @@ DATASETS = (
     ),
     Dataset(
         id="fh_ps_aop",
-        name="FH-PS-AOP: fetal head, pubic symphysis, angle of progression",
+        name="FH-PS-AOP: fetal head and pubic symphysis",
         paper="Bai and Ou 2024, Zenodo, doi:10.5281/zenodo.10829116; see also Lu et al. 2022 (JNU-IFM), "
         "Data in Brief, doi:10.1016/j.dib.2022.107904",
         url="https://zenodo.org/records/10829116",
         licence="CC BY 4.0 (to be confirmed)",
         terms="open",
         access=(
-            "Download `Pubic Symphysis-Fetal Head Segmentation and Angle of Progression.zip` from Zenodo record "
-            "10829116.",
+            "Download `Pubic Symphysis-Fetal Head Segmentation and Angle of Progression.zip` from Zenodo "
+            "record 10829116.",
             "Unpack it to RAW/fh_ps_aop.",
         ),
         application="intrapartum_head_pelvis",

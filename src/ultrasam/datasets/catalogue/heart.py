@@ -15,7 +15,7 @@ _CHAMBERS = (
 DATASETS = (
     Dataset(
         id="camus",
-        name="CAMUS: cardiac acquisitions for multi-structure ultrasound segmentation",
+        name="CAMUS: the left heart in two views",
         paper="Leclerc et al. 2019, IEEE Transactions on Medical Imaging 38(9):2198-2210, "
         "doi:10.1109/TMI.2019.2900516",
         url="https://humanheart-project.creatis.insa-lyon.fr/database/#collection/6373703d73e9f0047faa1bc8g",
@@ -34,12 +34,12 @@ DATASETS = (
             Category("lv_myocardium", "heart"),
             Category("left_atrium", "heart"),
         ),
-        layout="database_nifti/patientNNNN/patientNNNN_{2CH,4CH}_half_sequence.nii.gz and ..._gt.nii.gz, single "
-        "frames _ED and _ES, and Info_{2CH,4CH}.cfg. Labels: 1 cavity of the left ventricle, 2 its "
-        "myocardium, 3 left atrium (to be confirmed)",
+        layout="database_nifti/patientNNNN/patientNNNN_{2CH,4CH}_half_sequence.nii.gz and ..._gt.nii.gz, "
+        "single frames _ED and _ES, and Info_{2CH,4CH}.cfg; database_split with lists of patients. Labels: 1 "
+        "cavity of the left ventricle, 2 its myocardium, 3 left atrium (to be confirmed)",
         folders=("CAMUS_public", "CAMUS", "CAMUS_mhd", "database_nifti"),
         cases="A patient: both views and all frames.",
-        split="The release names 50 patients for tests (to be confirmed)",
+        split="The list database_split/subgroup_testing.txt: 50 patients (to be confirmed)",
         images=19232,
         patients=500,
         counts="500 patients, two views, every frame from end-diastole to end-systole (to be confirmed)",
@@ -59,27 +59,29 @@ DATASETS = (
         terms="unclear",
         access=(
             "Sign in to Kaggle and download the archive from the page.",
-            "Unpack it, then the file cardiacUDC_dataset.change2zip in it: that is a zip under another name, for "
-            "which 7-Zip may be needed.",
+            "Unpack it, then the file cardiacUDC_dataset.change2zip in it: that is a zip under another name, "
+            "for which 7-Zip may be needed.",
             "Put the folder cardiacUDC_dataset into RAW/cardiac_udc.",
         ),
         application="cardiac_chambers",
         organs=("heart", "pulmonary artery"),
-        probe="Two hospitals; views 1 long axis of the left ventricle, 2 long axis of the pulmonary artery, 3 short "
-        "axis of the left ventricle, 4 apical four-chamber (to be confirmed)",
+        probe="Two hospitals; views 1 long axis of the left ventricle, 2 long axis of the pulmonary artery, "
+        "3 short axis of the left ventricle, 4 apical four-chamber (to be confirmed)",
         categories=(*_CHAMBERS, Category("pulmonary_artery", "vessel")),
-        layout="cardiacUDC_dataset/SITE/patientK-VIEW_{image,label}.nii.gz, frames on the last axis of the file; "
-        "sites are named Site_G..., Site_R... and label_all_frame.",
+        layout="cardiacUDC_dataset/SITE/patientK-VIEW_{image,label}.nii.gz, frames on the last axis of the "
+        "file; sites are named Site_G..., Site_R... and label_all_frame.",
         folders=("cardiacUDC_dataset", "cardiacUDC", "CardiacUDA"),
         cases="A patient of a site: all views.",
         split="None.",
-        counts="1,697 image files of views 1 to 7 and 1,095 label files of views 1 to 4; the number of labelled "
-        "frames is not known.",
+        counts="1,697 image files of views 1 to 7 and 1,095 label files of views 1 to 4; the number of "
+        "labelled frames is not known.",
         reference=(45,),
         quirks=(
-            "What a label means depends on the view: in 1 and 3 it is 1 left, 2 right ventricle; in 2 it is 1 "
-            "pulmonary artery; in 4 it is 1 left ventricle, 2 left atrium, 3 right atrium, 4 right ventricle.",
-            "Most frames have no label, and views 5 to 7 have none at all.",
+            "What a label means depends on the view: in 1 and 3 it is 1 left, 2 right ventricle; in 2 it is "
+            "1 pulmonary artery; in 4 it is 1 left ventricle, 2 left atrium, 3 right atrium, 4 right "
+            "ventricle.",
+            "Views 5 to 7 have no labels.",
+            "Of the other views only some frames have labels (to be confirmed)",
             "In the part label_all_frame only contours are drawn, not areas (to be confirmed)",
         ),
     ),
@@ -88,8 +90,8 @@ DATASETS = (
         name="EchoNet-Dynamic",
         paper="Ouyang et al. 2020, Nature 580:252-256, doi:10.1038/s41586-020-2145-8",
         url="https://echonet.github.io/dynamic/",
-        licence="Research use agreement of Stanford University: personal, not commercial; no redistribution, no "
-        "derived works, no passing on of the link.",
+        licence="Research use agreement of Stanford University: personal, not commercial; no redistribution, "
+        "no derived works, no passing on of the link.",
         terms="no-redistribution",
         access=(
             "Register at Stanford AIMI from the page and accept the agreement.",
@@ -100,11 +102,13 @@ DATASETS = (
         organs=("left ventricle",),
         probe="Apical four-chamber videos of 112 x 112 pixels",
         categories=(_LEFT_VENTRICLE,),
-        layout="EchoNet-Dynamic/Videos/NAME.avi, FileList.csv and VolumeTracings.csv (FileName, X1, Y1, X2, Y2, "
-        "Frame from 0). Of a traced frame the first row is the long axis, the others are chords across it.",
+        layout="EchoNet-Dynamic/Videos/NAME.avi, FileList.csv and VolumeTracings.csv (FileName, X1, Y1, X2, "
+        "Y2, Frame from 0). Of a traced frame the first row is the long axis, the others are chords across "
+        "it.",
         folders=("EchoNet-Dynamic",),
         cases="A video: one per patient.",
-        split="Column Split of FileList.csv: TRAIN, VAL, TEST with 7,465, 1,288, 1,277 videos (to be confirmed)",
+        split="Column Split of FileList.csv: TRAIN, VAL, TEST with 7,465, 1,288, 1,277 videos (to be "
+        "confirmed)",
         images=20048,
         patients=10024,
         counts="10,030 videos, of which 10,024 have two traced frames each: end-diastole and end-systole "
@@ -129,8 +133,8 @@ DATASETS = (
         organs=("left ventricle",),
         probe="Apical four-chamber and parasternal short-axis videos of children, 112 x 112 pixels",
         categories=(_LEFT_VENTRICLE,),
-        layout="pediatric_echo_avi/pediatric_echo_avi/{A4C,PSAX}/{Videos/NAME.avi,FileList.csv,VolumeTracings.csv}; "
-        "tracings are FileName, X, Y, Frame: the corners of a polygon (to be confirmed)",
+        layout="pediatric_echo_avi/{A4C,PSAX}/ with Videos/NAME.avi, FileList.csv and VolumeTracings.csv "
+        "(FileName, X, Y, Frame: the corners of a polygon) (to be confirmed)",
         folders=("echonetpediatric", "EchoNet-Pediatric", "pediatric_echo_avi"),
         cases="A patient, by the name of the video (to be confirmed)",
         split="Column Split of FileList.csv has ten folds; others take two of them for validation and tests "
@@ -147,7 +151,7 @@ DATASETS = (
     ),
     Dataset(
         id="echocp",
-        name="EchoCP: contrast echocardiography for patent foramen ovale",
+        name="EchoCP: contrast echocardiography",
         paper="Wang et al. 2021, MICCAI, pp. 506-515, arXiv:2105.08267",
         url="https://www.kaggle.com/datasets/xiaoweixumedicalai/echocp",
         licence="Not known: read the page on Kaggle before use (to be confirmed)",
@@ -160,8 +164,8 @@ DATASETS = (
         organs=("heart",),
         probe="Contrast transthoracic echocardiography, apical; at rest and in the Valsalva manoeuvre",
         categories=_CHAMBERS,
-        layout="EchoCP_dataset/PATIENT_{r,v}_{image,label}.nii.gz, r at rest, v Valsalva; labels for up to four "
-        "chambers (to be confirmed)",
+        layout="EchoCP_dataset/PATIENT_{r,v}_{image,label}.nii.gz, r at rest, v Valsalva; labels for up to "
+        "four chambers (to be confirmed)",
         folders=("EchoCP_dataset", "EchoCP"),
         cases="A patient: the first part of the name, both videos.",
         split="None.",

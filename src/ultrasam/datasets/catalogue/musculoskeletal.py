@@ -55,8 +55,8 @@ DATASETS = (
         organs=("lower-leg muscle",),
         probe="Linear, lengthwise",
         categories=(Category("aponeurosis", "muscle"), Category("fascicle", "muscle")),
-        layout="FALLMUD/{NeilCronin,RyanCunningham}/{images,aponeurosis_masks,fascicle_masks}/NAME, with several "
-        "endings (to be confirmed)",
+        layout="FALLMUD/{NeilCronin,RyanCunningham}/{images,aponeurosis_masks,fascicle_masks}/NAME, with "
+        "several endings (to be confirmed)",
         folders=("FALLMUD",),
         cases="Not given: the files name no patients.",
         split="None.",
@@ -89,8 +89,8 @@ DATASETS = (
             Category("gastrocnemius_medialis", "muscle"),
             Category("tibialis_anterior", "muscle"),
         ),
-        layout="Polito-Radboud-DeepLearningUS/{BB,GM,TA}/ with images, and masks in a folder named after Masks: not "
-        "zero inside (to be confirmed)",
+        layout="Polito-Radboud-DeepLearningUS/{BB,GM,TA}/ with images, and masks in a folder named after "
+        "Masks: not zero inside (to be confirmed)",
         folders=("STMUS_NDA", "DATASET_10.1016j.compbiomed.2021.104623", "Polito-Radboud-DeepLearningUS"),
         cases="A subject, where the file name has one (to be confirmed)",
         split="The authors' parts, where folders name them (to be confirmed)",
@@ -150,8 +150,8 @@ DATASETS = (
         organs=("brachial plexus", "needle"),
         probe="Linear, neck; Butterfly, Sonosite and eSaote machines, with a needle in part of the videos",
         categories=(_PLEXUS, Category("needle", "instrument")),
-        layout="data/{Butterfly,Sonosite,eSaote}/videos/ID.mp4 and data/MACHINE/ac_masks/ID/ID_NNN.jpg, needles in a "
-        "folder named after needle. IDs: b... Butterfly, s... Sonosite, numbers eSaote.",
+        layout="data/{Butterfly,Sonosite,eSaote}/videos/ID.mp4 and data/MACHINE/ac_masks/ID/ID_NNN.jpg, "
+        "needles in a folder named after needle. IDs: b... Butterfly, s... Sonosite, numbers eSaote.",
         folders=("brachial_plexus", "brachial_plexus-main", "brachial_plexus-master"),
         cases="A video.",
         split="None.",
@@ -162,14 +162,15 @@ DATASETS = (
             "Neighbouring frames of a video are near copies.",
             "Masks are JPEG: their edges have values between 0 and 255.",
             "The number of a mask is that of its frame; not every frame has one (to be confirmed)",
+            "One folder of masks, P_021_09_masks, is named otherwise than the rest (to be confirmed)",
             "An older edition has text files of boxes: all boxes of a frame together are the mask.",
         ),
     ),
     Dataset(
         id="ubpd",
         name="UBPD: ultrasound brachial plexus dataset",
-        paper="Ding et al. 2022 (MallesNet), Medical Image Analysis 80:102511, doi:10.1016/j.media.2022.102511; "
-        "see also BPMSegNet, arXiv:2012.12012",
+        paper="Ding et al. 2022 (MallesNet), Medical Image Analysis 80:102511, "
+        "doi:10.1016/j.media.2022.102511; see also BPMSegNet, arXiv:2012.12012",
         url="https://ubpd.worldwidetracing.com:9443/",
         licence="Not known: asked for on the site, whose terms were not read (to be confirmed)",
         terms="on request",
@@ -188,8 +189,8 @@ DATASETS = (
             Category("fat", "fat"),
             Category("spine", "bone"),
         ),
-        layout="NAME.jpg and NAME.json (labelme polygons) in any folder. Labels: dongmai artery, jingmai vein, "
-        "jirouzuzhi muscle, shenjing nerve, zhifang fat, jizhu spine (to be confirmed)",
+        layout="NAME.jpg and NAME.json (labelme polygons) in any folder. Labels: dongmai artery, jingmai "
+        "vein, jirouzuzhi muscle, shenjing nerve, zhifang fat, jizhu spine (to be confirmed)",
         folders=("UBPD",),
         cases="Not given, unless the file names have a patient (to be confirmed)",
         split="None.",
@@ -223,7 +224,8 @@ DATASETS = (
         split="The test images of the competition have no public masks.",
         images=5635,
         patients=47,
-        counts="5,635 training images of 580 x 420 pixels, of which about 2,323 show the nerve (to be confirmed)",
+        counts="5,635 training images of 580 x 420 pixels, of which about 2,323 show the nerve (to be "
+        "confirmed)",
         keep_negatives=True,
         reference=(32,),
         quirks=(

@@ -42,16 +42,16 @@ DATASETS = (
             Category("mucinous_cystadenoma", "ovarian_lesion"),
             Category("high_grade_serous", "ovarian_lesion"),
         ),
-        layout="OTU_2d/images/N.JPG, OTU_2d/annotations/N.PNG (a colour per class) and N_binary.PNG; train.txt, "
-        "val.txt, train_cls.txt and val_cls.txt (`N.JPG CLASS`, classes 0 to 7).",
+        layout="OTU_2d/images/N.JPG, OTU_2d/annotations/N.PNG (a colour per class) and N_binary.PNG; "
+        "train.txt, val.txt, train_cls.txt and val_cls.txt (`N.JPG CLASS`, classes 0 to 7).",
         folders=("OTU_2d", "MMOTU_2d"),
         cases="Not given: the files name no patients.",
         split="The authors' val_cls.txt is the test part of US-43d: 469 images; train_cls.txt has 1,000 "
         "(to be confirmed)",
         images=1469,
         patients=247,
-        counts="1,469 images of 247 patients by the UltraSam paper; the authors count 294 patients in OTU_2d and "
-        "OTU_3d (to be confirmed)",
+        counts="1,469 images of 247 patients by the UltraSam paper; the authors count 294 patients in OTU_2d "
+        "and OTU_3d (to be confirmed)",
         reference=(48,),
         quirks=(
             "The class belongs to the image: all its objects have it.",
@@ -74,8 +74,8 @@ DATASETS = (
         organs=("ovary",),
         probe="Contrast-enhanced ultrasound, 2D",
         categories=(Category("ovarian_lesion", "ovarian_lesion"),),
-        layout="OTU_3d/images/N.JPG, OTU_3d/annotations/N.PNG; names with an underscore are other versions of the "
-        "same mask; train.txt and val.txt.",
+        layout="OTU_3d/images/N.JPG, OTU_3d/annotations/N.PNG; names with an underscore are other versions "
+        "of the same mask; train.txt and val.txt.",
         folders=("OTU_3d", "MMOTU_3d", "OTU_CEUS"),
         cases="Not given: the files name no patients.",
         split="The authors' val.txt.",
@@ -102,7 +102,8 @@ DATASETS = (
         organs=("prostate",),
         probe=_MICRO_US_PROBE,
         categories=_PROSTATE,
-        layout="{train,test}/{micro_ultrasound_scans,expert_annotations,non_expert_annotations}/NAME_NN.nii.gz, "
+        layout=""
+        "{train,test}/{micro_ultrasound_scans,expert_annotations,non_expert_annotations}/NAME_NN.nii.gz, "
         "for instance microUS_train_01.nii.gz. Masks are 0 and 1.",
         folders=("Micro_Ultrasound_Prostate_Segmentation_Dataset", "MicroSeg"),
         cases="A patient: the part, train or test, and the number.",
@@ -154,8 +155,8 @@ DATASETS = (
         organs=("prostate", "landmarks in it"),
         probe="Transrectal, 3D",
         categories=(Category("prostate_gland", "prostate"), Category("prostate_landmark", "prostate")),
-        layout="{train,val}/{us_images,us_labels,mr_images,mr_labels}/CASE.nii.gz. Labels have six channels of 0 "
-        "and 1: the first is the gland, the others are landmarks (to be confirmed)",
+        layout="{train,val}/{us_images,us_labels,mr_images,mr_labels}/CASE.nii.gz. Labels have six channels "
+        "of 0 and 1: the first is the gland, the others are landmarks (to be confirmed)",
         folders=("regPro", "mu-RegPro", "muRegPro"),
         cases="A patient: the name of the file.",
         split="The folders train and val, 65 and 8 cases; 35 more for tests are not public (to be confirmed)",
@@ -164,7 +165,8 @@ DATASETS = (
         counts="73 public volumes, about 81 x 118 x 88; 4,706 slices along the first axis (to be confirmed)",
         reference=(6,),
         quirks=(
-            "A landmark is whatever could be found in both modalities: zones, cysts, lesions (to be confirmed)",
+            "A landmark is whatever could be found in both modalities: zones, cysts, lesions (to be "
+            "confirmed)",
             "Labels may overlap: landmarks lie in the gland.",
             "The MR volumes of the same patients lie beside.",
         ),

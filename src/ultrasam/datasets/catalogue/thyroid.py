@@ -41,7 +41,8 @@ DATASETS = (
         counts="637 images in this copy; the article counts 134 images of 99 cases (to be confirmed)",
         reference=(34,),
         quirks=(
-            "The page of the owners, http://cimalab.intec.co/applications/thyroid/, has the set in another form.",
+            "The page of the owners, http://cimalab.intec.co/applications/thyroid/, has another edition, "
+            "with polygons in XML files and a case in each name (to be confirmed)",
             "The preprocessed copies show the same images: take one of the two.",
         ),
     ),
@@ -89,8 +90,8 @@ DATASETS = (
         organs=("thyroid nodule",),
         probe="Linear, several devices",
         categories=(_NODULE,),
-        layout="`Thyroid Dataset/tn3k/{trainval,test}-{image,mask}/NNNN.jpg`, label4trainval.csv, label4test.csv "
-        "and tn3k-trainval-foldN.json.",
+        layout="`Thyroid Dataset/tn3k/{trainval,test}-{image,mask}/NNNN.jpg`, label4trainval.csv, "
+        "label4test.csv and tn3k-trainval-foldN.json.",
         folders=_TN3K_FOLDERS,
         cases="Not given: the files name no patients.",
         split="The folders test-image and test-mask: 614 images.",
@@ -106,7 +107,7 @@ DATASETS = (
     ),
     Dataset(
         id="tnscui",
-        name="TN-SCUI 2020: thyroid nodule segmentation and classification",
+        name="TN-SCUI 2020: thyroid nodules of a challenge",
         paper="Zhou et al. 2020, TN-SCUI 2020 (design of the challenge), doi:10.5281/zenodo.3715942",
         url="https://tn-scui2020.grand-challenge.org/",
         licence="Terms of the challenge, accepted on registration; no licence seen (to be confirmed)",
@@ -120,7 +121,7 @@ DATASETS = (
         organs=("thyroid nodule",),
         probe="Linear, 2D",
         categories=(_NODULE,),
-        layout="TNSCUI2020_train/{image,mask}/N.PNG (masks 0 and 255) and train.csv (ID, CATE). "
+        layout="TNSCUI2020_train/{image,mask}/NNNNN.png (masks 0 and 255) and train.csv (ID, CATE). "
         "Another edition: JPEGImages/N.jpg and SegmentationClass/N.png with 1 inside (to be confirmed)",
         folders=("TNSCUI2020_train", "TNSCUI", "TN-SCUI"),
         cases="A patient: the number of the file.",
@@ -146,9 +147,9 @@ DATASETS = (
         organs=("thyroid", "carotid artery", "jugular vein"),
         probe="Linear, tracked by hand and compounded to 3D",
         categories=(_GLAND, Category("carotid_artery", "vessel"), Category("jugular_vein", "vessel")),
-        layout="NIfTI volumes (.nii): labels in a folder named after `label`, images beside it; the name of an "
-        "image is that of its label with `_US` added. Labels: 1 thyroid, 2 carotid artery, 3 jugular vein "
-        "(to be confirmed)",
+        layout="NIfTI volumes (.nii): labels in a folder named after `label`, images beside it; the name of "
+        "an image is that of its label with `_US` added. Labels: 1 thyroid, 2 carotid artery, 3 jugular "
+        "vein (to be confirmed)",
         folders=("segthy-dataset", "US_data", "SegThy"),
         cases="A volunteer: the first part of the name; both sides and repeated sweeps (to be confirmed)",
         split="None.",
@@ -184,7 +185,8 @@ DATASETS = (
         quirks=(
             "Frames follow each other in a sweep and look alike.",
             "Masks are JPEG: their edges have values between 0 and 255.",
-            "The frames come from an older set, which has the volumes: https://opencas.webarchiv.kit.edu/?q=node/29.",
+            "The frames come from an older set, which has the volumes: "
+            "https://opencas.webarchiv.kit.edu/?q=node/29.",
         ),
     ),
 )

@@ -36,11 +36,8 @@ _JUNK = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
 _WINDOWS = os.name == "nt"
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 
-# tarfile believes what a header says of its own length and reads it whole.
-_LONGEST_HEADER = 16 << 20
-
-# Of a solid RAR archive, the programs unpack all from the start for each member.
-_MOST_OF_SOLID = 100
+_LONGEST_HEADER = 16 << 20  # tarfile reads whole what a header says of its own length
+_MOST_OF_SOLID = 100  # members of a solid RAR archive: for each, all before it is unpacked again
 
 _ZIP_KINDS = dict.fromkeys((stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK), "special file")
 _ZIP_KINDS[stat.S_IFLNK] = "symbolic link"
@@ -49,7 +46,7 @@ _TAR_KINDS = {tarfile.DIRTYPE: "folder", tarfile.SYMTYPE: "symbolic link", tarfi
 # What exceptions mean, by name: rarfile may be absent.
 _MEANINGS = {
     "NeedFirstVolume": "is a later part of an archive: give its first part, with the others beside it",
-    "RarCannotExec": f"needs one of the programs unar, 7z, bsdtar: install one, or {_YOURSELF}",
+    "RarCannotExec": f"needs one of the programs unar, unrar, 7z: install one, or {_YOURSELF}",
     "NotImplementedError": f"is compressed in a way that is not read here: {_YOURSELF}",
 }
 
@@ -193,7 +190,7 @@ class _Unpacking:
                 os.utime(path, (member.mtime, member.mtime))
 
     def _copy(self, source: IO[bytes], path: Path, block: int, label: str) -> None:
-        # "x": whatever the file system takes for the same name, nothing is overwritten.
+        # "x", for what else a file system may take for one name.
         with self._placing(path), path.open("xb") as file:
             while True:
                 with _reading(label):
@@ -215,13 +212,13 @@ class _Unpacking:
                 if wanted[1]:
                     with self._placing(path := self.root.joinpath(*parts[:end])):
                         path.mkdir()
-            elif known[0] != wanted[0]:
-                both = f"{_short(known[0])} and {_short(wanted[0])}"
-                raise UltrasamError(f"{label} holds both {both}, one name to some systems: {_YOURSELF}")
-            elif known[1] != wanted[1]:
-                raise UltrasamError(f"{label} holds {_short(known[0])} as a file and a folder: {_YOURSELF}")
-            elif not known[1]:
-                raise UltrasamError(f"{label} would write {_short(known[0])} twice: {_YOURSELF}")
+            elif known != wanted or not known[1]:
+                what = f"{_short(known[0])}, which is there already"
+                if known[0] != wanted[0]:
+                    what = f"{_short(known[0])} and {_short(wanted[0])}, one name to some systems"
+                elif known[1] != wanted[1]:
+                    what = f"{_short(known[0])} as a file and as a folder"
+                raise UltrasamError(f"{label} holds {what}: {_YOURSELF}")
 
     def _placing(self, path: Path) -> Any:
         return writing(f"{_short(path.relative_to(self.root).as_posix())} of {self.name}")
@@ -326,7 +323,8 @@ def _rar_contents(path: Path, label: str) -> _Contents:
     infos = archive.infolist()
     packed = sum(info.is_file() and info.compress_type != rarfile.RAR_M0 for info in infos)
     if packed:
-        rarfile.tool_setup()  # rather now than after the stored ones
+        # Now, not after the stored ones. What rarfile 4.5 asks of bsdtar, bsdtar does not understand.
+        rarfile.tool_setup(bsdtar=False, force=True)
     if packed > _MOST_OF_SOLID and archive.is_solid():
         raise UltrasamError(f"{label} is solid, which is read too slowly here: {_YOURSELF}")
 
@@ -395,6 +393,7 @@ def _reading(label: str) -> Iterator[None]:
             meaning = f"is one of several parts: {_YOURSELF}"
         elif isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             meaning = f"cannot be read ({why}): copy it again"
-        parts = ", with all its parts" if "volume" in why else ""
-        damaged = f"is cut off or damaged ({why}): download it again{parts}"
+        # A program may fail at what it does not know.
+        rar = f", with all its parts, or {_YOURSELF}" if type(error).__module__ == "rarfile" else ""
+        damaged = f"is cut off or damaged ({why}): download it again{rar}"
         raise UltrasamError(f"{label} {meaning or damaged}") from error

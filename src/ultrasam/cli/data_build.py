@@ -1,0 +1,289 @@
+"""`ultrasam data build`, `verify` and `stats`: what they take, what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ultrasam.core.errors import UltrasamError
+
+if TYPE_CHECKING:
+    from ultrasam.datasets.catalogue import Dataset
+    from ultrasam.datasets.results import Outcome
+
+MAX_JOBS = 64
+# Problems of a set that are printed; the report has them all.
+SHOWN = 5
+
+
+def add_build_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--raw", metavar="DIR", help="folder with the downloaded sets, each in RAW/ID or RAW/NAME"
+    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the converted sets, OUT/ID")
+    _add_only(parser, "sets to convert (default: those that are found)")
+    parser.add_argument(
+        *("--source",),
+        action="append",
+        metavar="ID=PATH",
+        help="folder or archive (zip, tar, rar) of one set, wherever it lies; may be repeated",
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="a part of each set is meant: do not compare its counts"
+    )
+    _add_jobs(parser)
+
+
+def add_verify_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", help="folder with converted sets")
+    _add_only(parser, "sets to look at (default: all that are there)")
+    _add_jobs(parser)
+
+
+def add_stats_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("built", metavar="OUT", help="folder with converted sets")
+    parser.add_argument("--out", metavar="DIR", help="folder for tables and figures (default: OUT/stats)")
+    _add_only(parser, "sets to count (default: all that are there)")
+
+
+def _add_only(parser: ArgumentParser, text: str) -> None:
+    parser.add_argument("--only", metavar="ID,ID", help=text)
+
+
+def _add_jobs(parser: ArgumentParser) -> None:
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
+
+
+def run_build(args: Namespace) -> int:
+    from ultrasam.core.files import ensure_writable_dir
+    from ultrasam.datasets.build import build
+
+    import_packages()
+    jobs = _jobs(args.jobs)
+    found, missing = _found(args)
+    out = ensure_writable_dir(args.out)
+    outcomes: list[Outcome] = []
+    stopped = ""
+    for dataset, raw in found:
+        try:
+            with _Progress(dataset.id) as progress:
+                outcome = build(dataset, raw, out, jobs, bool(args.partial), progress)
+        except UltrasamError as error:
+            # The results cannot be written: the sets that follow could not either.
+            stopped = f"{dataset.id}: {error}"
+            _remark(stopped)
+            break
+        outcomes.append(outcome)
+        _tell(outcome, out)
+        if not args.json:
+            print(_line(outcome, out), flush=True)
+    if args.json:
+        sets = [asdict(outcome) for outcome in outcomes]
+        print(json.dumps({"out": str(out), "datasets": sets, "missing": missing, "stopped": stopped}))
+    used = [outcome for outcome in outcomes if outcome.status != "failed"]
+    if not used and not stopped:
+        return 2
+    whole = all(outcome.status == "complete" for outcome in outcomes)
+    return 0 if whole and not missing and not stopped else 1
+
+
+def run_verify(args: Namespace) -> int:
+    from ultrasam.datasets.verify import built_sets, verify
+
+    import_packages()
+    jobs = _jobs(args.jobs)
+    folders = built_sets(Path(args.out), _ids(args.only))
+    checked = []
+    with _Progress("") as progress:
+        for one in verify(folders, jobs, progress.named):
+            progress.clear()
+            checked.append(one)
+            if not args.json:
+                state = f"{len(one.findings)} findings" if one.findings else "fine"
+                print(f"{one.dataset:<20} {one.images:>7,} images  {one.objects:>8,} objects  {state}")
+                for finding in one.findings:
+                    print(_printable(f"  {finding.kind}: {finding.file or one.dataset}: {finding.reason}"))
+    fine = not any(one.findings for one in checked)
+    if args.json:
+        print(json.dumps({"fine": fine, "datasets": [asdict(one) for one in checked]}))
+    return 0 if fine else 1
+
+
+def run_stats(args: Namespace) -> int:
+    from ultrasam.datasets.report import write_stats
+
+    import_packages("matplotlib")
+    built = Path(args.built)
+    target = Path(args.out) if args.out else built / "stats"
+    stats = write_stats(built, target, _ids(args.only))
+    if args.json:
+        print((target / "stats.json").read_text(encoding="utf-8").rstrip())
+    else:
+        print(stats)
+        print(_printable(f"tables, figure and contact sheets: {target}"))
+    return 0
+
+
+def import_packages(*names: str) -> None:
+    """Raise ModuleNotFoundError now rather than in another process, for what the extra `data` brings."""
+    import importlib
+
+    for name in ("cv2", "SimpleITK", "scipy", *names):
+        importlib.import_module(name)
+
+
+def _found(args: Namespace) -> tuple[list[tuple[Dataset, Path]], list[str]]:
+    """The sets to convert with their raw folder or archive, and the ids asked for of which nothing is there.
+    """
+    from ultrasam.datasets.catalogue import DATASETS, dataset
+    from ultrasam.datasets.converters import converter_ids
+    from ultrasam.datasets.raw import find_raw
+
+    sources = _sources(args.source or [])
+    raw = Path(args.raw) if args.raw else None
+    if raw is None and not sources:
+        raise UltrasamError("say where the downloaded sets are: --raw DIR, or --source ID=PATH for one")
+    if raw is not None and not raw.is_dir():
+        raise UltrasamError(f"{raw} is no folder: give the one with the downloaded sets to --raw")
+    wanted = _ids(args.only)
+    chosen = [dataset(name) for name in wanted or (list(DATASETS) if raw else list(sources))]
+    for name in sources:
+        if dataset(name) not in chosen:
+            raise UltrasamError(f"--source names {name}, --only does not: add it there")
+    found = [(entry, place) for entry in chosen if (place := find_raw(entry, raw, sources))]
+    ready = set(converter_ids())
+    without = [entry.id for entry, _ in found if entry.id not in ready]
+    if without and not wanted:
+        text = f"no converter yet: {', '.join(without)}; `ultrasam data list` shows which sets have one"
+        if len(without) == len(found):
+            raise UltrasamError(text)
+        _remark(text)
+        found = [(entry, place) for entry, place in found if entry.id in ready]
+    missing = [entry.id for entry in chosen if wanted and entry.id not in {one.id for one, _ in found}]
+    for name in missing:
+        names = " or ".join(dict.fromkeys((name, *dataset(name).folders)))
+        _remark(
+            f"{name}: nothing at {raw}/ is called {names}; `ultrasam data show {name}` says how to get it"
+        )
+    if not found and not missing:
+        raise UltrasamError(f"{raw} holds no set that is known: `ultrasam data list` names them")
+    return found, missing
+
+
+def _sources(words: Sequence[str]) -> dict[str, Path]:
+    from ultrasam.datasets.catalogue import dataset
+
+    sources: dict[str, Path] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not equals or not path:
+            raise UltrasamError(f"--source {word}: give the id of a set and its folder or archive, ID=PATH")
+        if name in sources:
+            raise UltrasamError(f"--source names {name} twice: which is meant?")
+        sources[dataset(name).id] = Path(path)
+    return sources
+
+
+def _ids(text: str | None) -> list[str]:
+    from ultrasam.datasets.catalogue import dataset
+
+    return [dataset(name).id for name in dict.fromkeys((text or "").replace(" ", "").split(",")) if name]
+
+
+def _jobs(jobs: int | None) -> int:
+    from ultrasam.engines.threads import usable_cores
+
+    if jobs is None:
+        return min(usable_cores(), MAX_JOBS)
+    if not 1 <= jobs <= MAX_JOBS:
+        raise UltrasamError(f"--jobs {jobs}: give a whole number from 1 to {MAX_JOBS}")
+    return jobs
+
+
+def _line(outcome: Outcome, out: Path) -> str:
+    if outcome.status == "failed":
+        return f"{outcome.dataset:<20} failed"
+    counts = outcome.counts
+    text = f"{_counted(counts['images'], 'image')}, {_counted(counts['objects'], 'object')}, "
+    text += _counted(counts["cases"], "case")
+    notes = [_counted(counts["negatives"], "negative")] if counts["negatives"] else []
+    notes += [_counted(len(outcome.problems), "problem")] if outcome.problems else []
+    notes += ["unchanged"] if outcome.unchanged else []
+    return _printable(f"{outcome.dataset:<20} {', '.join([text, *notes])} -> {out / outcome.dataset}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _tell(outcome: Outcome, out: Path) -> None:
+    for file, why in outcome.problems[:SHOWN]:
+        _remark(f"{outcome.dataset}: {f'{file} {why}' if file else why}")
+    left = len(outcome.problems) - SHOWN
+    if left > 0:
+        _remark(f"{outcome.dataset}: {left} more in {out / outcome.dataset / 'report.json'}")
+
+
+def _remark(text: str) -> None:
+    print(f"ultrasam: {_printable(text)}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    from ultrasam.cli.main import one_line
+
+    return one_line(text)
+
+
+class _Progress:
+    """A line on a terminal that is rewritten at most five times a second, on stderr; elsewhere nothing."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._shown = sys.stderr.isatty()
+        self._start: tuple[float, int] | None = None
+        self._last = 0.0
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._start is None:
+            self._start = (now, done)
+        if self._shown and (now - self._last > 0.2 or done == total):
+            began, before = self._start
+            rate = (done - before) / max(now - began, 1e-9)
+            left = f", about {(total - done) / rate:.0f} s to go" if done > before else ""
+            self.clear()
+            print(f"{self._name}: {done:,} of {total:,} images{left}", end="", file=sys.stderr, flush=True)
+            self._last = now
+
+    def named(self, name: str, done: int, total: int) -> None:
+        if name != self._name:
+            self._name, self._start = name, None
+        self(done, total)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Namespace], int]]] = {
+    "build": ("convert downloaded sets to PNG images and COCO files", add_build_arguments, run_build),
+    "verify": (
+        "read converted sets again and tell what is wrong with them",
+        add_verify_arguments,
+        run_verify,
+    ),
+    "stats": ("tables, a figure and contact sheets of converted sets", add_stats_arguments, run_stats),
+}
