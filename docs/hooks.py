@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import textwrap
+from pathlib import Path
 from typing import Any
+
+SOURCE = Path(__file__).resolve().parents[1]
 
 
 def help_of(verb: str) -> str:
@@ -55,8 +59,33 @@ def us43d_table() -> str:
     )
 
 
+def entry_of(name: str) -> str:
+    """The lines of the catalogue that describe a set, from `Dataset(` to its closing bracket."""
+    for path in sorted((SOURCE / "src/ultrasam/datasets/catalogue").glob("*.py")):
+        found = re.search(
+            rf'^    Dataset\(\n        id="{name}",.*?^    \),$',
+            path.read_text(encoding="utf-8"),
+            re.S | re.M,
+        )
+        if found:
+            return textwrap.dedent(found[0])
+    raise ValueError(f"the catalogue has no {name}")
+
+
+def _quoted(code: str) -> str:
+    return f"```python\n{code.rstrip()}\n```"
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replaces `<!-- help VERB -->` and `<!-- us43d -->`; MkDocs calls it for each page."""
+    """Replaces `<!-- help VERB -->`, `<!-- us43d -->`, `<!-- entry ID -->` and `<!-- code PATH -->`; MkDocs
+    calls it for each page.
+    """
+    markdown = re.sub(r"<!-- entry (\w+) -->", lambda match: _quoted(entry_of(match[1])), markdown)
+    markdown = re.sub(
+        r"<!-- code (\S+) -->",
+        lambda match: _quoted((SOURCE / match[1]).read_text(encoding="utf-8")),
+        markdown,
+    )
     if "<!-- us43d -->" in markdown:
         markdown = markdown.replace("<!-- us43d -->", us43d_table())
     return re.sub(

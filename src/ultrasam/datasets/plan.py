@@ -63,6 +63,7 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
         raise UltrasamError(f"nothing in {root} can be used{first}")
     mentioned = {path for record in found for path in record.files}
     mentioned |= {*tables, *(entry.path for entry in skipped), *(problem.path for problem in problems)}
+    mentioned |= {path for problem in problems for path in problem.also}
     problems += _unexpected(mentioned, {path.parent for record in found for path in record.files})
     return Plan(root, tuple(grouped(unique)), tuple(tables), tuple(skipped), tuple(problems))
 

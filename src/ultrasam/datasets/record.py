@@ -96,15 +96,19 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that cannot be used, in words that say what is wrong; the rest goes on."""
+    """A file that cannot be used, in words that say what is wrong; the rest goes on.
+
+    `also` are further files of the same image, such as its mask, which are of no use without it.
+    """
 
     path: Path
     reason: str
+    also: tuple[Path, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, error: UltrasamError) -> Problem:
+    def of(cls, path: Path, error: UltrasamError, also: tuple[Path, ...] = ()) -> Problem:
         """What an error says of a file, which need not name it again."""
-        return cls(path, str(error).removeprefix(f"{shown(path)} "))
+        return cls(path, str(error).removeprefix(f"{shown(path)} "), also)
 
 
 Found = Record | Table | Skipped | Problem

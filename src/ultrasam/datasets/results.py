@@ -63,10 +63,9 @@ def write_results(
     Raises BuildStopped if something cannot be written.
     """
     counts, annotators = _counted(dataset, journal.all_of(keys))
-    problems = [(relative(problem.path, plan.root), problem.reason) for problem in plan.problems]
-    problems += [
-        _shortened(problem, plan.root) for group in journal.all_of(keys) for problem in group["problems"]
-    ]
+    found = [[relative(problem.path, plan.root), problem.reason] for problem in plan.problems]
+    found += [problem for group in journal.all_of(keys) for problem in group["problems"]]
+    problems = [_shortened(problem, plan.root) for problem in found]
     difference = "" if partial else count_difference(dataset, counts["images"])
     problems += [("", difference)] if difference else []
     status: Status = "incomplete" if problems else "complete"
@@ -182,8 +181,7 @@ def _counted(dataset: Dataset, groups: Iterable[Json]) -> tuple[Json, list[str]]
 
 
 def count_difference(dataset: Dataset, images: int) -> str:
-    """What is to be said if a set has many fewer or more images than the catalogue; "" if not or not known.
-    """
+    """What is to be said if a set has far fewer or more images than the catalogue; "" if not or not known."""
     expected = dataset.images
     if expected is None or abs(images - expected) <= TOLERANCE * expected:
         return ""

@@ -183,8 +183,7 @@ def _mapped(chunks: list[_Chunk], jobs: int) -> Iterator[tuple[list[tuple[str, s
 
 
 def _check(chunk: _Chunk) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """What is wrong with the images and masks, as (kind, file, reason), and "NAME SHA256\\n" of each image.
-    """
+    """What is wrong with the images and masks, (kind, file, reason), and "NAME SHA256\\n" of each image."""
     wrong: list[tuple[str, str, str]] = []
     shas = []
     for image, drawn in zip(chunk.images, chunk.annotations, strict=True):

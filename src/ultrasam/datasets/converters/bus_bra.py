@@ -35,11 +35,11 @@ def records(raw: Path) -> Iterator[Found]:
         pathology = row["Pathology"].lower() if row else ""
         if row is None or pathology not in ("benign", "malignant"):
             what = f"is {pathology!r}, neither benign nor malignant," if row else "has no row"
-            yield Problem(image, f"{what} in {folds.name}: its class is not known")
+            yield Problem(image, f"{what} in {folds.name}: its class is not known", (mask,))
             continue
         case, view = key.split("-")
         if fold_of_case.setdefault(case, row["kFold"]) != row["kFold"]:
-            yield Problem(image, f"is in another fold than the rest of patient {case}")
+            yield Problem(image, f"is in another fold than the rest of patient {case}", (mask,))
             continue
         extra = more.get(image.stem, {})
         yield Record(

@@ -1,4 +1,4 @@
-"""CAMUS: the left heart in two views, from end-diastole to end-systole; NIfTI, or MHD in the older release."""
+"""CAMUS: the left heart in two views, from end-diastole to end-systole; NIfTI or, once, MHD."""
 
 from __future__ import annotations
 
@@ -48,27 +48,28 @@ def _view(folder: Path, view: str, split: str) -> Iterator[Found]:
         about = read_fields(info)
     else:
         yield Problem(info, "is missing: phase and quality of its images are not known")
-    yield from (
-        Skipped(path, "the whole sequence has no masks") for path in folder.glob(f"{stem}_sequence.*")
-    )
+    inside = [path for path in listing(folder) if path.name.startswith(f"{stem}_")]
+    whole = [path for path in inside if path.name.startswith(f"{stem}_sequence.")]
+    yield from (Skipped(path, "the whole sequence has no masks") for path in whole)
     scans = [folder / f"{stem}_half_sequence.nii.gz"]
-    stills = [path for path in listing(folder) if path.name.startswith((f"{stem}_ED", f"{stem}_ES"))]
+    stills = [path for path in inside if path.name.startswith((f"{stem}_ED", f"{stem}_ES"))]
     if scans[0].exists():
         yield from (Skipped(path, "a frame of the half sequence") for path in stills)
-    else:
-        scans = [folder / f"{stem}_{phase}.{stills[0].name.partition('.')[2]}" for phase in ("ED", "ES")] if stills else scans
+    elif stills:
+        end = stills[0].name.partition(".")[2]
+        scans = [folder / f"{stem}_{phase}.{end}" for phase in ("ED", "ES")]
     for scan in scans:
         name, _, end = scan.name.partition(".")
         mask = scan.with_name(f"{name}_gt.{end}")
         paths = (scan, mask, *files_of(scan)[1:], *files_of(mask)[1:])
         lost = [path for path in paths if not path.exists()]
         if lost:
-            yield Problem(lost[0], f"is missing: {view} of this patient cannot be used without")
+            yield Problem(lost[0], f"is missing: {view} of this patient cannot be used without", paths)
             continue
         try:
             count = count_slices(scan, mask)
         except UltrasamError as error:
-            yield Problem.of(scan, error)
+            yield Problem.of(scan, error, paths)
             continue
         still = name.removeprefix(f"{stem}_") if scan in stills else ""
         for index in range(count):

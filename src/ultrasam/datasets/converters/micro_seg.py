@@ -31,7 +31,7 @@ def records(raw: Path) -> Iterator[Found]:
             try:
                 count = count_slices(scan, *masks.values())
             except UltrasamError as error:
-                yield Problem.of(scan, error)
+                yield Problem.of(scan, error, tuple(masks.values()))
                 continue
             for index in range(count):
                 load = partial(load_slice, scan, masks, NAMES, index)

@@ -43,7 +43,7 @@ def records(raw: Path) -> Iterator[Found]:
         split, label = listed.get(image.name, ("", ""))
         if label not in map(str, range(len(NAMES))):
             what = f"has the class {label!r}" if split else "is in neither list"
-            yield Problem(image, f"{what}: its class is not known")
+            yield Problem(image, f"{what}: its class is not known", (mask,))
             continue
         name = NAMES[int(label)]
         load = partial(_load, image, mask, name)

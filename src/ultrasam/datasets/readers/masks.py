@@ -27,7 +27,7 @@ Labels = NDArray[np.integer]
 
 
 def read_pixels(path: Path) -> ByteArray:
-    """The first picture of an image file, (H, W) or (H, W, 3) uint8. Raises UltrasamError if it is damaged."""
+    """The first picture of an image file, (H, W) or (H, W, 3) uint8. Raises UltrasamError if damaged."""
     return read_image(path).frames[0]
 
 
