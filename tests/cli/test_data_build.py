@@ -212,3 +212,19 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     command = [*ULTRASAM, "build", "--raw", str(tmp_path), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2 and "pip install 'ultrasam[data]'" in done.stderr
+
+
+def test_statistics_of_what_is_built(many: Path, tmp_path: Path) -> None:
+    assert ultrasam("build", "--raw", many, "--out", tmp_path, "--partial")[0] == 0
+    code, out, err = ultrasam("stats", tmp_path)
+    assert (code, err) == (0, "")
+    assert "| us_nerve | peripheral_nerve | 120 | 5,635 | -5,515 | 120 |" in out
+    assert "| objects | 120 | over 280,000 | -279,880 |" in out
+    assert (tmp_path / "stats" / "stats.md").read_text() in out
+    assert Image.open(tmp_path / "stats" / "sheets" / "us_nerve.png").width > 1000
+    code, out, _ = ultrasam(
+        "stats", tmp_path, "--out", tmp_path / "elsewhere", "--only", "us_nerve", "--json"
+    )
+    assert code == 0 and json.loads(out)["totals"][3]["built"] == 120
+    code, out, err = ultrasam("stats", tmp_path / "nowhere")
+    assert code == 2 and "is no folder" in err

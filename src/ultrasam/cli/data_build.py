@@ -117,16 +117,19 @@ def run_verify(args: Namespace) -> int:
 
 
 def run_stats(args: Namespace) -> int:
-    from ultrasam.datasets.report import write_stats
-
     import_packages("matplotlib")
+    from ultrasam.datasets.pictures import write_pictures
+    from ultrasam.datasets.summary import gather, write_tables
+
     built = Path(args.built)
     target = Path(args.out) if args.out else built / "stats"
-    stats = write_stats(built, target, _ids(args.only))
+    sets = gather(built, _ids(args.only))
+    text = write_tables(sets, target)
+    write_pictures(sets, built, target)
     if args.json:
         print((target / "stats.json").read_text(encoding="utf-8").rstrip())
     else:
-        print(stats)
+        print(text)
         print(_printable(f"tables, figure and contact sheets: {target}"))
     return 0
 

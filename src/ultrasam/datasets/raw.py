@@ -10,7 +10,7 @@ from pathlib import Path
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, shown
 from ultrasam.datasets.catalogue import Dataset
-from ultrasam.datasets.readers.archives import is_archive, unpack
+from ultrasam.datasets.readers.archives import is_archive, stem_of, unpack
 from ultrasam.datasets.readers.folders import is_junk, listing
 
 
@@ -31,7 +31,7 @@ def find_raw(dataset: Dataset, raw: Path | None, sources: Mapping[str, Path]) ->
     entries = listing(raw)
     for name in dict.fromkeys((dataset.id, *dataset.folders)):
         found = [path for path in entries if path.is_dir() and path.name.lower() == name.lower()]
-        found += [path for path in entries if is_archive(path) and _stem(path).lower() == name.lower()]
+        found += [path for path in entries if is_archive(path) and stem_of(path.name).lower() == name.lower()]
         if found:
             return found[0]
     return None
@@ -44,12 +44,14 @@ def opened_raw(path: Path, unpacked: Path) -> Path:
     Archives are unpacked into the folder `unpacked`, once. Raises UltrasamError for a damaged one.
     """
     if path.is_file():
-        return unpack(path, unpacked / _stem(path))
+        return unpack(path, unpacked / stem_of(path.name))
     inside = listing(path)
     archives = [entry for entry in inside if is_archive(entry)]
     if archives and not any(entry.is_dir() for entry in inside):
-        for archive in archives:
-            unpack(archive, unpacked / _stem(archive))
+        # Of an archive in parts the first brings the others.
+        first = {stem_of(archive.name): archive for archive in reversed(archives)}
+        for stem, archive in first.items():
+            unpack(archive, unpacked / stem)
         return unpacked
     return path
 
@@ -83,11 +85,3 @@ def _walk(path: Path) -> list[Path]:
         below[:] = sorted(name for name in below if not is_junk(Path(name)))
         found += (Path(folder, name) for name in sorted(names) if not is_junk(Path(name)))
     return found
-
-
-def _stem(archive: Path) -> str:
-    """The name of an archive without its ending, .tar.gz in one."""
-    stem = archive.name
-    while is_archive(Path(stem)) or stem.lower().endswith((".tar", ".part1")):
-        stem = stem.rpartition(".")[0] if not stem.lower().endswith((".tar.gz", ".tar.xz")) else stem[:-7]
-    return stem

@@ -70,7 +70,7 @@ _LIMITS = Limits()
 
 def is_archive(path: Path) -> bool:
     """Whether the name is that of an archive which `unpack` reads; a NIfTI file (.nii.gz) is none."""
-    return _stem(path.name) != ""
+    return stem_of(path.name) != ""
 
 
 def unpack(archive: Path, target: Path, *, limit: Limits = _LIMITS) -> Path:
@@ -157,7 +157,7 @@ class _Unpacking:
                 if not parts or any(part.lower() in _JUNK or part.startswith("._") for part in parts):
                     continue
                 self._write(member, base + parts, label)
-                if member.kind == "file" and depth < _DEPTH and _stem(parts[-1]):
+                if member.kind == "file" and depth < _DEPTH and stem_of(parts[-1]):
                     inner.append(base + parts)
         if depth:
             for part in contents.parts:
@@ -166,7 +166,7 @@ class _Unpacking:
         for parts in sorted(inner):
             place = self.root.joinpath(*parts)
             if place.exists():  # else it was a part of one before it
-                folder = parts[:-1] + _safe_parts(_stem(parts[-1]), label)
+                folder = parts[:-1] + _safe_parts(stem_of(parts[-1]), label)
                 self._claim(folder, True, label)
                 self.unpack(place, folder, depth + 1)
 
@@ -356,7 +356,7 @@ def _suffix(name: str) -> str:
     return next((suffix for suffix in _SUFFIXES if name.lower().endswith(suffix)), "")
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
     """The name of an archive without its suffix, "" for other names and where nothing is left."""
     suffix = _suffix(name)
     stem = name[: len(name) - len(suffix)] if suffix else ""
