@@ -282,12 +282,27 @@ def test_a_raw_set_is_found_by_id_or_name_as_folder_or_archive(tmp_path: Path) -
         find_raw(SET, tmp_path, {SET.id: tmp_path / "text"})
 
 
+@pytest.mark.parametrize("out", ["raw", "raw/out", ".."])
+def test_results_do_not_go_among_the_raw_files(raw: Path, out: str, tmp_path: Path) -> None:
+    source, place = raw, tmp_path / out
+    if out == "raw":
+        source = Path(shutil.move(raw, tmp_path / "all" / SET.id))
+        place = tmp_path / "all"
+    elif out == "..":  # the raw files lie in the folder of the results
+        source = Path(shutil.move(raw, tmp_path / SET.id / "raw"))
+        place = tmp_path
+    before = hashes(source)
+    with pytest.raises(UltrasamError, match="lie within each other: choose another folder"):
+        run(source, place)
+    assert hashes(source) == before
+
+
 def test_two_runs_do_not_write_to_one_folder(raw: Path, tmp_path: Path) -> None:
     with own_folder(tmp_path / "out" / SET.id), pytest.raises(UltrasamError, match="another run is writing"):
         run(raw, tmp_path / "out")
 
 
 def test_a_set_without_a_converter_says_so(tmp_path: Path) -> None:
-    tmp_path.joinpath("x").write_text("x")
-    outcome = build(dataset("us105"), tmp_path, tmp_path / "out")
+    (tmp_path / "raw").mkdir()
+    outcome = build(dataset("us105"), tmp_path / "raw", tmp_path / "out")
     assert outcome.status == "failed" and "no converter yet" in outcome.problems[0][1]

@@ -64,6 +64,7 @@ def _add_jobs(parser: ArgumentParser) -> None:
 def run_build(args: Namespace) -> int:
     from ultrasam.core.files import ensure_writable_dir
     from ultrasam.datasets.build import build
+    from ultrasam.datasets.convert import BuildStopped
 
     import_packages()
     jobs = _jobs(args.jobs)
@@ -77,6 +78,8 @@ def run_build(args: Namespace) -> int:
                 outcome = build(dataset, raw, out, jobs, bool(args.partial), progress)
         except UltrasamError as error:
             # The results cannot be written: the sets that follow could not either.
+            if not outcomes and not isinstance(error, BuildStopped):
+                raise
             stopped = f"{dataset.id}: {error}"
             _remark(stopped)
             break
@@ -143,8 +146,7 @@ def import_packages(*names: str) -> None:
 
 
 def _found(args: Namespace) -> tuple[list[tuple[Dataset, Path]], list[str]]:
-    """The sets to convert with their raw folder or archive, and the ids asked for of which nothing is there.
-    """
+    """The sets to convert with their raw folder or archive, and the ids asked for that are not there."""
     from ultrasam.datasets.catalogue import DATASETS, dataset
     from ultrasam.datasets.converters import converter_ids
     from ultrasam.datasets.raw import find_raw

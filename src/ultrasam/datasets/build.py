@@ -24,8 +24,9 @@ from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 
+from ultrasam import __version__
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import ensure_writable_dir
+from ultrasam.core.files import ensure_writable_dir, shown
 from ultrasam.core.workplace import own_folder, remove_temporary_files
 from ultrasam.datasets.catalogue import Dataset
 from ultrasam.datasets.convert import BuildStopped, Converted, Job, convert, fingerprint
@@ -53,13 +54,15 @@ def build(
     """
     folder = out / dataset.id
     images = folder / "images"
+    _check_apart(raw, folder)
     with own_folder(folder) as hidden:
         for place in (folder, hidden, images):
             remove_temporary_files(place)
         unpacked = hidden / "raw"
         try:
             files = signature(raw)
-            state = f"{files} {code_of(dataset)} {partial}"
+            code = code_of(dataset)
+            state = f"{files} {code} {_form()} {partial}"
             before = read_outcome(folder, state)
             if before is not None:
                 return replace(before, unchanged=True)
@@ -71,7 +74,7 @@ def build(
         # Until all is done nothing counts as complete.
         (folder / MANIFEST).unlink(missing_ok=True)
         with Journal(hidden / "journal.jsonl") as journal:
-            keys = [fingerprint(group, code_of(dataset), plan.root) for group in plan.groups]
+            keys = [fingerprint(group, code, plan.root) for group in plan.groups]
             _convert_missing(dataset, plan, journal, keys, images, jobs, tell or (lambda done, total: None))
             outcome = write_results(dataset, folder, plan, journal, keys, partial=partial, state=state)
             journal.keep(keys)
@@ -152,10 +155,36 @@ def converter(name: str) -> Callable[[Path], Iterable[Found]]:
 
 
 def code_of(dataset: Dataset) -> str:
-    """SHA-256 of the code that a set depends on and of its entry in the catalogue."""
+    """SHA-256 of the code that the pixels and masks of a set depend on, and of its entry in the catalogue."""
     here = Path(__file__).parent
-    files = [*sorted((here / "readers").glob("*.py")), here / "convert.py", here / "record.py"]
-    digest = sha256(repr(dataset).encode())
-    for file in [*files, here / "converters" / f"{dataset.id}.py"]:
+    shared = [
+        *(here / "readers").glob("*.py"),
+        *(here.parent / "io").glob("*.py"),
+        *(here.parent / "core").glob("*.py"),
+    ]
+    own = [here / "converters" / f"{dataset.id}.py", here / "convert.py", here / "record.py"]
+    return _hashed(repr(dataset), [*sorted(shared), *own])
+
+
+def _form() -> str:
+    """SHA-256 of the code that COCO files, reports and manifests depend on."""
+    here = Path(__file__).parent
+    return _hashed(__version__, [here / "plan.py", here / "results.py"])
+
+
+def _hashed(text: str, files: Iterable[Path]) -> str:
+    digest = sha256(text.encode())
+    for file in files:
         digest.update(file.read_bytes() if file.exists() else b"")
     return digest.hexdigest()
+
+
+def _check_apart(raw: Path, folder: Path) -> None:
+    """Raises UltrasamError if the results would lie among the raw files, or these among the results."""
+    one, other = raw.resolve(), folder.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise UltrasamError(
+            f"{shown(folder)}, for the results, and {shown(raw)}, the raw files, lie within each other: "
+            "choose another "
+            "folder with --out"
+        )
