@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from ultrasam.datasets.readers.folders import files, find_folder, pairs
-from ultrasam.datasets.readers.masks import read_binary, read_pixels
+from ultrasam.datasets.readers.masks import load_pair
 from ultrasam.datasets.readers.tables import rows_by
-from ultrasam.datasets.record import Found, Object, Problem, Record, Sample, Table
+from ultrasam.datasets.record import Found, Problem, Record, Table
 
 # Columns of the second table and what they become.
 ABOUT = {"BIRADS": "birads", "Histology": "histology", "Device": "device", "Side": "side"}
@@ -46,15 +46,10 @@ def records(raw: Path) -> Iterator[Found]:
             case=case,
             view=view,
             files=(image, mask),
-            load=partial(_load, image, mask, f"breast_lesion_{pathology}"),
+            load=partial(load_pair, image, mask, f"breast_lesion_{pathology}"),
             split="test" if row["kFold"] == TEST_FOLD else "train",
             attributes={
                 "pathology": pathology,
                 **{ABOUT[k]: v for k, v in extra.items() if k in ABOUT and v},
             },
         )
-
-
-def _load(image: Path, mask: Path, category: str) -> Sample:
-    pixels = read_pixels(image)
-    return Sample(pixels, (Object(category, read_binary(mask, pixels.shape)),))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.readers.folders import files, find_folder, pairs
-from ultrasam.datasets.readers.masks import read_binary, read_pixels
+from ultrasam.datasets.readers.masks import load_pair, read_pixels
 from ultrasam.datasets.readers.polygons import Point, fill_polygons, read_marks_xml
 from ultrasam.datasets.record import Found, Object, Problem, Record, Sample, Skipped, Table
 
@@ -30,12 +30,7 @@ def records(raw: Path) -> Iterator[Found]:
     matched, problems = pairs(images, masks, r"(\d+)\.png", r"(\d+)\.png")
     yield from problems
     for number, image, mask in matched:
-        yield Record(case=number, files=(image, mask), load=partial(_load, image, mask))
-
-
-def _load(image: Path, mask: Path) -> Sample:
-    pixels = read_pixels(image)
-    return Sample(pixels, (Object("thyroid_nodule", read_binary(mask, pixels.shape)),))
+        yield Record(case=number, files=(image, mask), load=partial(load_pair, image, mask, "thyroid_nodule"))
 
 
 def _from_source(folder: Path) -> Iterator[Found]:

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from ultrasam.datasets.readers.folders import files, find_folder, pairs
-from ultrasam.datasets.readers.masks import read_binary, read_pixels
-from ultrasam.datasets.record import Found, Object, Record, Sample, Skipped
+from ultrasam.datasets.readers.masks import load_pair
+from ultrasam.datasets.record import Found, Record, Skipped
 
 
 def records(raw: Path) -> Iterator[Found]:
@@ -20,10 +20,5 @@ def records(raw: Path) -> Iterator[Found]:
     yield from problems
     for key, image, mask in matched:
         subject, number = key.split("-")
-        load = partial(_load, image, mask)
+        load = partial(load_pair, image, mask, "brachial_plexus")
         yield Record(case=subject, frame=int(number), files=(image, mask), load=load, split="train")
-
-
-def _load(image: Path, mask: Path) -> Sample:
-    pixels = read_pixels(image)
-    return Sample(pixels, (Object("brachial_plexus", read_binary(mask, pixels.shape)),))

@@ -12,7 +12,7 @@ from PIL import Image
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
 from ultrasam.core.geometry import BoolArray, ByteArray
-from ultrasam.datasets.record import Object
+from ultrasam.datasets.record import Object, Sample
 from ultrasam.io.images import opened_image, read_image
 
 THRESHOLD = 127
@@ -57,6 +57,12 @@ def read_binary(path: Path, shape: tuple[int, ...] | None = None) -> BoolArray:
             f"{shown(path)} has values up to {grey.max()} only: a black and white mask was expected"
         )
     return mask if shape is None else on_grid(mask, shape, path)
+
+
+def load_pair(image: Path, mask: Path, category: str) -> Sample:
+    """An image with a black and white mask of its size, in which all is of one category."""
+    pixels = read_pixels(image)
+    return Sample(pixels, (Object(category, read_binary(mask, pixels.shape)),))
 
 
 def on_grid(mask: BoolArray, shape: tuple[int, ...], path: Path) -> BoolArray:
