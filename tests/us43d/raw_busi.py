@@ -15,7 +15,9 @@ def write(root: Path) -> Truth:
     top = root / "Dataset_BUSI_with_GT"
     images: dict[str, TrueImage] = {}
 
-    def add(pathology: str, number: int, size: tuple[int, int], *lesions: np.ndarray, mode: str = "1") -> None:
+    def add(
+        pathology: str, number: int, size: tuple[int, int], *lesions: np.ndarray, mode: str = "1"
+    ) -> None:
         pixels = colour(scan(size, number, *lesions))
         stem = top / pathology / f"{pathology} ({number})"
         save(stem.with_name(f"{stem.name}.png"), pixels)

@@ -6,14 +6,25 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.us43d.truth import Grey, TrueImage, TrueObject, Truth, cut, ellipse, litter, save_nifti, save_text, scan
+from tests.us43d.truth import (
+    Grey,
+    TrueImage,
+    TrueObject,
+    Truth,
+    cut,
+    ellipse,
+    litter,
+    save_nifti,
+    save_text,
+    scan,
+)
 
 SPACING = (0.308, 0.154, 1.0)
 NAMES = {1: "lv_endocardium", 2: "lv_myocardium", 3: "left_atrium"}
 
 
 def heart(size: tuple[int, int], grow: float) -> Grey:
-    """Labels of a left heart, the whole smaller or larger: a cavity, the muscle round it, the atrium below."""
+    """Labels of a left heart, smaller or larger: a cavity, the muscle round it, the atrium below."""
     x, y = 0.5 * size[1], 0.4 * size[0]
     labels = np.zeros(size, np.uint8)
     labels[ellipse(size, x, 0.8 * size[0], grow * 14, grow * 8)] = 3
@@ -25,9 +36,7 @@ def heart(size: tuple[int, int], grow: float) -> Grey:
 def frames(size: tuple[int, int], grow: list[float], seed: int) -> tuple[Grey, Grey]:
     """A stack of images and one of labels; a factor of 0 gives a frame without labels."""
     labels = np.stack([heart(size, g) if g else np.zeros(size, np.uint8) for g in grow])
-    scans = [
-        scan(size, seed + index, *(one == value for value in NAMES)) for index, one in enumerate(labels)
-    ]
+    scans = [scan(size, seed + index, *(one == value for value in NAMES)) for index, one in enumerate(labels)]
     return np.stack(scans), labels
 
 
@@ -71,7 +80,7 @@ def write(root: Path) -> Truth:
             if not grow[index]:
                 dropped += 1
                 continue
-            phases = ["ED"] * (index == 0) or ["ES"] * (index == len(grow) - 1)
+            phases = {0: "ED", len(grow) - 1: "ES"}
             images[f"{patient}__{view}__{index:05d}.png"] = true_image(
                 patient,
                 view,
@@ -80,7 +89,7 @@ def write(root: Path) -> Truth:
                 frame=index,
                 split=split,
                 spacing=SPACING[:2],
-                attributes={"quality": quality} | {"phase": phase for phase in phases},
+                attributes={"quality": quality} | ({"phase": phases[index]} if index in phases else {}),
             )
     base = top / "database_nifti"
     cut(base / "patient0003" / "patient0003_4CH_half_sequence.nii.gz")

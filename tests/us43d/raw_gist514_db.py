@@ -55,7 +55,8 @@ def write(root: Path) -> Truth:
     }
     for seed, (name, (part, size, objects)) in enumerate(IMAGES.items()):
         masks = [
-            sum((ellipse(size, *one) for one in shapes[1:]), ellipse(size, *shapes[0])) for _, shapes in objects
+            sum((ellipse(size, *one) for one in shapes[1:]), ellipse(size, *shapes[0]))
+            for _, shapes in objects
         ]
         pixels = save_jpeg(top / "images" / f"{name}.jpg", scan(size, seed, *masks))
         table = tables[part]

@@ -9,11 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.us43d.truth import Grey, Mask, TrueImage, TrueObject, Truth, cut, ellipse, litter, save, save_text, scan
+from tests.us43d.truth import (
+    Grey,
+    Mask,
+    TrueImage,
+    TrueObject,
+    Truth,
+    cut,
+    ellipse,
+    litter,
+    save,
+    save_text,
+    scan,
+)
 
 SIZE = (100, 130)
 REGIONS = {1: "central_echo_complex", 2: "medulla", 3: "cortex"}
-COLUMNS = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+COLUMNS = (
+    "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+)
 
 
 def kidney(size: tuple[int, int], shift: int = 0) -> tuple[Mask, Grey, list[Mask]]:

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.us43d.truth import Grey, TrueImage, TrueObject, Truth, blob, cut, litter, save_nifti, save_text, scan
+from tests.us43d.truth import (
+    Grey,
+    TrueImage,
+    TrueObject,
+    Truth,
+    blob,
+    cut,
+    litter,
+    save_nifti,
+    save_text,
+    scan,
+)
 
 SPACING = (0.05, 0.06, 1.0)
 SIZE = (67, 101)
@@ -37,7 +48,9 @@ def write(root: Path) -> Truth:
     for (part, number), (seeds, (backwards, mask_backwards)) in VOLUMES.items():
         folder, end = top / part, f"{part}_{number:02d}.nii.gz"
         by = {"": stack(seeds)}
-        save_nifti(folder / "expert_annotations" / f"expert_annotation_{end}", by[""], SPACING, mask_backwards)
+        save_nifti(
+            folder / "expert_annotations" / f"expert_annotation_{end}", by[""], SPACING, mask_backwards
+        )
         others = (("", FLAT), ("student", STUDENT), ("clinician", CLINICIAN))
         for person, volumes in others:
             if (part, number) in volumes:
@@ -46,7 +59,9 @@ def write(root: Path) -> Truth:
                 save_nifti(path, drawn, SPACING)
                 by[f"non-expert-{person}" if person else "non-expert"] = drawn
         # Values of the real scans go up to 254.
-        pixels = np.minimum(np.stack([scan(SIZE, 40 + 9 * number + s, m > 0) for s, m in enumerate(by[""])]), 254)
+        pixels = np.minimum(
+            np.stack([scan(SIZE, 40 + 9 * number + s, m > 0) for s, m in enumerate(by[""])]), 254
+        )
         save_nifti(folder / "micro_ultrasound_scans" / f"microUS_{end}", pixels, SPACING, backwards)
         for index in range(len(seeds)):
             objects = [

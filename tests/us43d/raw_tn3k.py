@@ -6,7 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.us43d.truth import TrueImage, TrueObject, Truth, blob, cut, litter, save_jpeg, save_text, scan, white
+from tests.us43d.truth import (
+    TrueImage,
+    TrueObject,
+    Truth,
+    blob,
+    cut,
+    litter,
+    save_jpeg,
+    save_text,
+    scan,
+    white,
+)
 
 SIZE = (88, 120)
 # Part and number: size, malignant, how many nodules. The same number in the other part is another image.
@@ -49,7 +60,9 @@ def write(root: Path) -> Truth:
     for fold in range(5):
         save_text(top / f"tn3k-trainval-fold{fold}.json", '{"train": [0, 1], "val": [2]}')
     save_jpeg(root / "Thyroid Dataset" / "tg3k" / "thyroid-image" / "0000.jpg", scan(SIZE, 90))
-    save_jpeg(root / "Thyroid Dataset" / "tg3k" / "thyroid-mask" / "0000.jpg", white(blob(SIZE, 60, 40, 20, 9)))
+    save_jpeg(
+        root / "Thyroid Dataset" / "tg3k" / "thyroid-mask" / "0000.jpg", white(blob(SIZE, 60, 40, 20, 9))
+    )
     litter(top / "trainval-image")
     litter(top)
     where = "Thyroid Dataset/tn3k"

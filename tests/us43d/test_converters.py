@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from scipy import ndimage
 
@@ -121,9 +123,7 @@ def agrees(found: Mask, true: TrueObject) -> bool:
 
 
 def decoded(rle: object) -> Mask:
-    from pycocotools import mask
-
-    return mask.decode(rle).astype(np.bool_)
+    return mask_api.decode(rle).astype(np.bool_)
 
 
 def test_the_images_are_those_of_the_tree_and_no_other(built: Built) -> None:
@@ -150,9 +150,7 @@ def test_an_image_has_its_case_view_frame_part_spacing_and_facts(built: Built) -
             assert (image.view or "", image.frame, image.split or "") == (true.view, true.frame, true.split)
             assert (image.attributes or {}) == true.attributes
             assert (image.negative or False) is (not drawn)
-            assert image.spacing == (
-                None if true.spacing is None else pytest.approx(true.spacing, rel=1e-6)
-            )
+            assert image.spacing == (None if true.spacing is None else pytest.approx(true.spacing, rel=1e-6))
 
 
 def test_each_object_is_the_one_drawn(built: Built) -> None:
@@ -208,6 +206,11 @@ def test_what_cannot_be_used_is_named_with_the_reason_and_nothing_else_is(built:
     assert not any(str(built.raw) in reason for _, reason in written)
 
 
+def test_one_cause_is_one_problem(built: Built) -> None:
+    counts = Counter(built.outcome.problems)
+    assert {problem: count for problem, count in counts.items() if count > 1} == {}
+
+
 def test_what_is_left_out_on_purpose_is_named(built: Built) -> None:
     assert {one["file"] for one in built.report()["left out"]} == built.truth.left_out
 
@@ -226,6 +229,13 @@ def test_the_counts_are_right(built: Built) -> None:
         "objects by category": {name: by_category[name] for name in dataset(built.id).category_names},
         "images by split": dict(sorted(by_split.items())),
     }
+
+
+def test_a_folder_more_around_it_does_not_matter(built: Built, tmp_path: Path) -> None:
+    shutil.copytree(built.raw, tmp_path / "Unpacked")
+    plans = [make_plan(converter(built.id), raw) for raw in (built.raw, tmp_path)]
+    names = [[record.name for group in plan.groups for record in group.records] for plan in plans]
+    assert names[0] == names[1]
 
 
 def test_the_order_of_the_directory_does_not_matter(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:

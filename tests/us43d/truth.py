@@ -100,7 +100,7 @@ def outline(size: tuple[int, int], points: Points, width: int) -> Mask:
 
 
 def scan(size: tuple[int, int], seed: int, *masks: Mask) -> Grey:
-    """Speckle like that of ultrasound, which gets darker with depth; each of `masks` has its own brightness."""
+    """Speckle like that of ultrasound, darker with depth; each of `masks` has its own brightness."""
     rng = np.random.default_rng(seed)
     speckle = ndimage.gaussian_filter(rng.rayleigh(1.0, size), (0.8, 1.6))
     level = 70 * speckle * np.linspace(1.2, 0.7, size[0])[:, None]

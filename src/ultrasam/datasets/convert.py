@@ -76,6 +76,9 @@ def grouped(records: Iterable[Record]) -> Iterator[Group]:
     for _, same in groupby(records, key=lambda record: record.files[0]):
         frames = list(same)
         if len(frames) > 1:
+            if waiting:
+                yield Group(tuple(waiting))
+                waiting = []
             yield Group(tuple(frames))
             continue
         waiting += frames
@@ -139,7 +142,8 @@ def convert(job: Job) -> Converted:
             inputs.append((str(file), file.stat().st_size, sha256_of(file)))
         except (UltrasamError, OSError):  # it is missing or unreadable, which its record has told
             continue
-    return Converted(tuple(entries), tuple(problems), tuple(inputs), empty)
+    # What is wrong with a volume is the same for each of its slices.
+    return Converted(tuple(entries), tuple(dict.fromkeys(problems)), tuple(inputs), empty)
 
 
 def encode_png(image: ByteArray) -> bytes:
@@ -158,8 +162,10 @@ def encode_png(image: ByteArray) -> bytes:
 
 def image_id(dataset: str, record: Record) -> int:
     """63 bits of the SHA-256 of DATASET/CASE/VIEW/FRAME: the same in every run and on every machine."""
-    frame = "" if record.frame is None else record.frame
-    return _hash63(f"{dataset}/{record.case}/{record.view}/{frame}")
+    frame = "" if record.frame is None else str(record.frame)
+    # A / within a part is spelled otherwise, so that no two keys are one text.
+    parts = (part.replace("%", "%25").replace("/", "%2F") for part in (record.case, record.view, frame))
+    return _hash63("/".join((dataset, *parts)))
 
 
 def _hash63(text: str) -> int:

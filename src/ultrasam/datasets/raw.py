@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -52,8 +53,21 @@ def opened_raw(path: Path, unpacked: Path) -> Path:
         first = {stem_of(archive.name): archive for archive in reversed(archives)}
         for stem, archive in first.items():
             unpack(archive, unpacked / stem)
+        # Tables may be downloads of their own.
+        for entry in inside:
+            if entry not in archives:
+                _link(entry, unpacked / entry.name)
         return unpacked
     return path
+
+
+def _link(file: Path, place: Path) -> None:
+    """Let a file be found at another place too."""
+    if not place.exists():
+        try:
+            place.symlink_to(file.absolute())
+        except OSError:  # a file system or a user without links
+            shutil.copy2(file, place)
 
 
 def signature(path: Path) -> str:

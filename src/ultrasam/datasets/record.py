@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
@@ -76,7 +77,9 @@ class Record:
         only.
         """
         parts = [self.case, self.view, "" if self.frame is None else f"{self.frame:05d}"]
-        return re.sub(r"[^A-Za-z0-9._]+", "-", "__".join(part for part in parts if part)).strip("-.")
+        text = "__".join(part for part in parts if part)
+        # Nothing is left of a name without Latin letters and digits.
+        return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

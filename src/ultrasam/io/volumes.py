@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -188,6 +189,16 @@ class _Volume:
             return
         with self.path.open("rb") as file:
             head = file.read(4096)
+        # An .mhd file names the one that holds its numbers.
+        named = re.search(rb"^ElementDataFile\s*=\s*(\S.*?)\s*$", head, re.M | re.I)
+        if (
+            self.path.suffix.lower() == ".mhd"
+            and named
+            and not re.search(rb"CompressedData\s*=\s*True", head, re.I)
+        ):
+            numbers = self.path.parent / os.fsdecode(named[1])
+            if numbers.is_file() and numbers.stat().st_size < self._bytes:
+                raise EOFError(f"{numbers.name} has {numbers.stat().st_size:,} of {self._bytes:,} bytes")
         raw = self.path.suffix.lower() == ".nii" or (
             self.path.suffix.lower() == ".mha" and not re.search(rb"CompressedData\s*=\s*True", head, re.I)
         )

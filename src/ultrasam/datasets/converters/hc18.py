@@ -9,25 +9,27 @@ from functools import partial
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.datasets.readers.folders import files, find_folder, pairs
+from ultrasam.datasets.readers.folders import files, find_file, find_folder, pairs
 from ultrasam.datasets.readers.masks import read_binary, read_pixels
 from ultrasam.datasets.readers.outlines import fill_outline
 from ultrasam.datasets.readers.tables import rows_by
 from ultrasam.datasets.record import Found, Object, Problem, Record, Sample, Skipped, Table
 
+TABLE = "training_set_pixel_size_and_HC.csv"
 SIZE = "pixel size(mm)"
 
 
 def records(raw: Path) -> Iterator[Found]:
-    root = find_folder(raw, "training_set")
+    root = find_folder(raw, "training_set/*_Annotation.png")
     folder = root / "training_set"
-    table = root / "training_set_pixel_size_and_HC.csv"
+    # The tables are downloads of their own, so they may lie beside the folder or above it.
+    table = find_file(raw, TABLE)
     rows = {}
-    if table.exists():
+    if table is not None:
         yield Table(table)
         rows = rows_by(table, "filename", SIZE)
     else:
-        yield Problem(table, "is missing: the images have no spacing")
+        yield Problem(root / TABLE, "is missing: the images have no spacing")
     for name in ("test_set", "test_set_pixel_size.csv"):
         if (root / name).exists():
             yield Skipped(root / name, "the test set has no masks")
@@ -41,7 +43,7 @@ def records(raw: Path) -> Iterator[Found]:
         if row is not None:
             spacing = _number(row[SIZE])
         if rows and spacing is None:
-            yield Problem(image, f"has no pixel size in {table.name}: it is kept without")
+            yield Problem(image, f"has no pixel size in {TABLE}: it is kept without")
         load = partial(_load, image, mask, spacing)
         yield Record(case=exam, view=view, files=(image, mask), load=load, split="train")
 

@@ -75,6 +75,17 @@ def find_folder(raw: Path, *inside: str, besides: Path | None = None) -> Path:
     raise UltrasamError(f"{shown(raw)} holds no folder with {' and '.join(inside)} in it: {advice}")
 
 
+def find_file(raw: Path, name: str) -> Path | None:
+    """The file of this name at or below `raw`, the nearest and first by name; None if there is none."""
+    level = [raw]
+    for _ in range(DEEPEST + 1):
+        for folder in level:
+            if (folder / name).is_file():
+                return folder / name
+        level = [path for folder in level for path in listing(folder) if path.is_dir()]
+    return None
+
+
 def pairs(
     images: Iterable[Path], masks: Iterable[Path], image_name: str, mask_name: str
 ) -> tuple[list[Pair], list[Problem]]:
