@@ -80,7 +80,7 @@ def write(root: Path) -> Truth:
             if not grow[index]:
                 dropped += 1
                 continue
-            phases = {0: "ED", len(grow) - 1: "ES"}
+            phases = {len(grow) - 1: "ES", 0: "ED"}
             images[f"{patient}__{view}__{index:05d}.png"] = true_image(
                 patient,
                 view,
