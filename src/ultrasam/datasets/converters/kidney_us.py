@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.readers.folders import files, find_folder, keyed
 from ultrasam.datasets.readers.masks import by_label, read_labels, read_pixels
 from ultrasam.datasets.readers.polygons import read_via_csv
@@ -57,8 +58,13 @@ def records(raw: Path) -> Iterator[Found]:
 
 
 def _image_folder(raw: Path, labels: Path) -> Path:
-    inside = labels / "images"
-    return inside if inside.is_dir() else find_folder(raw, "*_IM-*_anon.png", besides=labels)
+    """The folder of images, which come by another way than the labels; else the one among the labels."""
+    try:
+        return find_folder(raw, "*_IM-*_anon.png", besides=labels)
+    except UltrasamError:
+        if (labels / "images").is_dir():
+            return labels / "images"
+        raise
 
 
 def _load(image: Path, masks: Masks) -> Sample:
