@@ -53,8 +53,8 @@ EXTRA_LIBRARIES = {("io", "volumes"): {"SimpleITK"}, ("io", "video"): {"cv2"}}
 EXTRA_LIBRARIES |= {("datasets", "convert"): {"cv2"}, ("datasets", "build"): {"cv2"}}
 EXTRA_LIBRARIES |= {("datasets", "readers", name): {"cv2"} for name in ("masks", "outlines")}
 EXTRA_LIBRARIES[("datasets", "readers", "arrays")] = {"scipy"}
-EXTRA_LIBRARIES[("datasets", "pictures")] = {"matplotlib"}
 EXTRA_LIBRARIES[("datasets", "readers", "archives")] = {"rarfile"}
+EXTRA_LIBRARIES[("datasets", "figures")] = {"matplotlib"}
 # What a base install does not have.
 EXTRAS = ["torch", "torchvision", "lightning", "safetensors", "tqdm", "onnx", "onnxscript", "cv2", "scipy"]
 EXTRAS += ["SimpleITK", "rarfile", "matplotlib", "transformers", "fastapi", "uvicorn", "pytest", "hypothesis"]

@@ -41,6 +41,8 @@ def write(root: Path) -> Truth:
         masks = [blob(size, 35, 30, 15, seed), blob(size, 90, 58, 12, 50)][:count]
         pixels = save_jpeg(top / f"{part}-image" / f"{number:04d}.jpg", scan(size, seed, *masks))
         painted = white(np.any([np.zeros(size, np.bool_), *masks], axis=0))
+        if masks:
+            painted[4:6, 4:6] = 255  # a speck, as frayed edges leave them
         save_jpeg(top / f"{part}-mask" / f"{number:04d}.jpg", painted, quality=75)
         if malignant:
             rows[part].append(f"{number:04d}.jpg,{malignant}\n")

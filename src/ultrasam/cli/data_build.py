@@ -121,18 +121,15 @@ def run_verify(args: Namespace) -> int:
 
 def run_stats(args: Namespace) -> int:
     import_packages("matplotlib")
-    from ultrasam.datasets.pictures import write_pictures
-    from ultrasam.datasets.summary import gather, write_tables
+    from ultrasam.datasets.report import to_json, to_markdown, write_stats
 
     built = Path(args.built)
     target = Path(args.out) if args.out else built / "stats"
-    sets = gather(built, _ids(args.only))
-    text = write_tables(sets, target)
-    write_pictures(sets, built, target)
+    stats = write_stats(built, target, _ids(args.only))
     if args.json:
-        print((target / "stats.json").read_text(encoding="utf-8").rstrip())
+        print(to_json(stats).rstrip())
     else:
-        print(text)
+        print(to_markdown(stats))
         print(_printable(f"tables, figure and contact sheets: {target}"))
     return 0
 

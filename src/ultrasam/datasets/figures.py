@@ -9,6 +9,7 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,24 +56,37 @@ def composition(stats: Stats) -> dict[str, bytes]:
     A row for each application of which something is built, the one with most objects first. Raises
     ModuleNotFoundError without matplotlib.
     """
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Whatever a user has set for other figures does not change this one.
-    settings = {"font.family": "DejaVu Sans", "svg.hashsalt": "ultrasam", "text.color": INK}
-    with style.context(["default", settings]):
-        rows = _rows(stats)
-        height = TOP + BOTTOM + ROW * max(1, len(rows))
-        figure = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white")
-        FigureCanvasAgg(figure)
-        _draw(figure, height, rows, stats)
-        contents = {}
+    contents = {}
+    with _own_style():
+        figure = composed(stats)
         for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata)
             contents[form] = buffer.getvalue()
     return contents
+
+
+def composed(stats: Stats) -> Figure:
+    """The figure of `composition`."""
+    with _own_style():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        rows = _rows(stats)
+        height = TOP + BOTTOM + ROW * max(1, len(rows))
+        figure = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(figure)
+        _draw(figure, height, rows, stats)
+    return figure
+
+
+def _own_style() -> AbstractContextManager[None]:
+    """Whatever a user has set for other figures does not change this one."""
+    from matplotlib import style
+
+    settings: dict[str, Any] = {"font.family": "DejaVu Sans", "svg.hashsalt": "ultrasam", "text.color": INK}
+    context: AbstractContextManager[None] = style.context(["default", settings])
+    return context
 
 
 def _rows(stats: Stats) -> list[tuple[str, list[SetStats]]]:

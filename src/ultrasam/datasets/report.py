@@ -63,8 +63,8 @@ def tables(stats: Stats) -> dict[str, Table]:
 def totals_table(stats: Stats) -> Table:
     """Ours and the paper's, for what it counts; what we tell apart below that."""
     note = (
-        "Of the paper: *UltraSam*, Meyer et al., IJCARS 2025. A difference is ours less the paper's. Sets that "
-        "are not built are missing from ours."
+        "Of the paper: *UltraSam*, Meyer et al., IJCARS 2025. A difference is ours less the paper's. Sets "
+        "that are not built are missing from ours."
     )
     rows: Iterable[dict[str, Cell]] = (
         {

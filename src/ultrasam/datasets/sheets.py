@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.geometry import as_rgb
@@ -25,9 +26,9 @@ Colour = tuple[int, int, int]
 
 TILE = 240
 """Pixels of the square that an image is fitted into."""
-CAPTION, GAP, MARGIN, HEADER, LEGEND = 36, 12, 24, 66, 24
-LINE, RIM = 2.0, 4.0
-"""Widths of a contour and of the dark rim beneath it, in pixels of the sheet."""
+CAPTION, GAP, MARGIN, HEADER, LEGEND = 40, 12, 24, 66, 24
+INSIDE, OUTSIDE, RIM = 2.0, 0.25, 1.25
+"""How far a contour reaches into its mask and out of it, and a dark rim out of it: pixels of the sheet."""
 # Contours are drawn this many times larger and reduced, which smooths them.
 SMOOTH = 4
 # White and violet follow the colours of the overlays; with more than eight categories they begin anew.
@@ -51,15 +52,27 @@ def contact_sheet(folder: Path, columns: int = 6, rows: int = 4) -> Image.Image:
     # No narrower than three tiles: there is a title.
     width = 2 * MARGIN + max(columns, 3) * (TILE + GAP) - GAP
     legend = _legend(coco, colours, width - 2 * MARGIN)
-    grid = rows * (TILE + CAPTION + GAP)
-    sheet = Image.new("RGB", (width, HEADER + grid + legend.height + MARGIN // 2), _PAPER)
+    # Where all are wider than high there is no room to waste.
+    height = max((fitted_size(image)[1] for image, _ in chosen), default=TILE)
+    step = height + CAPTION + GAP
+    sheet = Image.new("RGB", (width, HEADER + rows * step + legend.height + MARGIN // 2), _PAPER)
     _title(sheet, folder.name, coco, len(chosen))
     for place, (image, note) in enumerate(chosen):
         row, column = divmod(place, columns)
-        tile = _tile(folder / "images" / image.file_name, image, drawn[image.id], colours, note)
-        sheet.paste(tile, (MARGIN + column * (TILE + GAP), HEADER + row * (TILE + CAPTION + GAP)))
-    sheet.paste(legend, (MARGIN, HEADER + grid))
+        tile = _tile(folder / "images" / image.file_name, image, drawn[image.id], colours, note, height)
+        sheet.paste(tile, (MARGIN + column * (TILE + GAP), HEADER + row * step))
+    sheet.paste(legend, (MARGIN, HEADER + rows * step))
     return sheet
+
+
+def fitted_size(image: CocoImage) -> tuple[int, int]:
+    """Width and height in a tile: `TILE` at the longer side, pixels as wide and high as they are in mm."""
+    across, down = image.spacing or (1.0, 1.0)
+    if not (0 < across < math.inf and 0 < down < math.inf):
+        across = down = 1.0
+    width, height = image.width * across, image.height * down
+    scale = TILE / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def png_bytes(image: Image.Image) -> bytes:
@@ -115,9 +128,10 @@ def _spread_over_cases(
     for image in reversed(images):
         if image.id not in taken:
             waiting[_case(image)].append(image)
+    hashes = {case: _hash(case) for case in waiting}
     found: list[CocoImage] = []
     while waiting and len(found) < count:
-        case = min(waiting, key=lambda case: (used[case], _hash(case)))
+        case = min(waiting, key=lambda case: (used[case], hashes[case]))
         found.append(waiting[case].pop())
         used[case] += 1
         if not waiting[case]:
@@ -141,61 +155,79 @@ def _by_image(coco: Coco) -> dict[int, list[CocoAnnotation]]:
 
 
 def _tile(
-    path: Path, image: CocoImage, drawn: Sequence[CocoAnnotation], colours: dict[int, Colour], note: str
+    path: Path,
+    image: CocoImage,
+    drawn: Sequence[CocoAnnotation],
+    colours: dict[int, Colour],
+    note: str,
+    height: int,
 ) -> Image.Image:
-    """An image with its contours, `TILE` wide, and beneath it its name, size and number of objects."""
-    tile = Image.new("RGB", (TILE, TILE + CAPTION), _PAPER)
-    tile.paste(_BACK, (0, 0, TILE, TILE))
-    scale = TILE / max(image.width, image.height)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    """An image with its contours, `TILE` x `height`, and beneath it its name, objects, size and note."""
+    tile = Image.new("RGB", (TILE, height + CAPTION), _PAPER)
+    tile.paste(_BACK, (0, 0, TILE, height))
+    size = fitted_size(image)
     draw = ImageDraw.Draw(tile)
     try:
         picture = Image.fromarray(as_rgb(read_image(path).frames[0])).resize(size, Image.Resampling.LANCZOS)
-        _draw_contours(picture, image, drawn, colours)
-        tile.paste(picture, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
+        draw_contours(picture, image, drawn, colours)
+        tile.paste(picture, ((TILE - size[0]) // 2, (height - size[1]) // 2))
     except UltrasamError:
-        draw.text((TILE / 2, TILE / 2), "cannot be read", fill=_PAPER, font=_font(14), anchor="mm")
-    count = {0: "no object", 1: "1 object"}.get(len(drawn), f"{len(drawn)} objects")
-    line = f"{count}, {image.width} x {image.height}"
-    draw.text((0, TILE + 4), _fitted(image.file_name, _font(12)), fill=_INK, font=_font(12))
-    draw.text((0, TILE + 19), line, fill=_SOFT, font=_font(11))
+        draw.text((TILE / 2, height / 2), "cannot be read", fill=_PAPER, font=_font(14), anchor="mm")
+    line = f"{_number(len(drawn), 'object')}, {image.width} x {image.height}"
+    draw.text((0, height + 3), _fitted(image.file_name, _font(13)), fill=_INK, font=_font(13))
+    draw.text((0, height + 20), line, fill=_SOFT, font=_font(12))
     if note:
         # Two notes may not fit beside the numbers; the first is the rarer.
-        room = TILE - _font(11).getlength(line) - 12
-        shown = note if _font(11).getlength(note) <= room else note.split(",")[0]
-        draw.text((TILE, TILE + 19), shown, fill=_INK, font=_font(11), anchor="ra")
+        room = TILE - _font(12).getlength(line) - 12
+        shown = note if _font(12).getlength(note) <= room else note.split(",")[0]
+        draw.text((TILE, height + 20), shown, fill=_INK, font=_font(12), anchor="ra")
     return tile
 
 
-def _draw_contours(
+def draw_contours(
     picture: Image.Image, image: CocoImage, drawn: Sequence[CocoAnnotation], colours: dict[int, Colour]
 ) -> None:
-    """Draw the outlines of the masks, which are on the grid of `image`, into `picture` of another size."""
+    """Draw the outlines of masks on the grid of `image` into `picture`, RGB, which shows it in another size.
+
+    Contours lie inside their masks, so that those of two that touch are both seen. `colours` are by
+    category. Raises UltrasamError for a mask that does not fit the image.
+    """
     scale = np.array([picture.width / image.width, picture.height / image.height]) * SMOOTH
-    lines: list[tuple[Colour, list[tuple[float, float]]]] = []
+    size = (picture.width * SMOOTH, picture.height * SMOOTH)
+    rim = Image.new("L", size)
+    covers: dict[Colour, Image.Image] = {}
     for annotation in drawn:
         mask = decode_segmentation(annotation.segmentation or [], image.height, image.width)
-        for loop in outlines(mask):
-            # Corners lie between pixels, Pillow's coordinates in the middle of them.
-            points = [(float(x), float(y)) for x, y in loop * scale - 0.5]
-            lines.append((colours[annotation.category_id], [*points, *points[:2]]))
-    large = (picture.width * SMOOTH, picture.height * SMOOTH)
-    used = dict.fromkeys(colour for colour, _ in lines)
-    for colour, of, width in [(_RIM, tuple(used), RIM), *((colour, (colour,), LINE) for colour in used)]:
-        cover = Image.new("L", large)
-        draw = ImageDraw.Draw(cover)
-        for own, points in lines:
-            if own in of:
-                draw.line(points, fill=255 if colour != _RIM else 150, width=round(width * SMOOTH))
+        # Corners lie between pixels, Pillow's coordinates in the middle of them.
+        loops = [(loop * scale - 0.5).ravel().tolist() for loop in outlines(mask)]
+        inner = _stroke(loops, size, INSIDE)
+        inside = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
+        cover = ImageChops.lighter(ImageChops.darker(inner, inside), _stroke(loops, size, OUTSIDE))
+        colour = colours[annotation.category_id]
+        covers[colour] = ImageChops.lighter(covers.get(colour, cover), cover)
+        rim = ImageChops.lighter(rim, _stroke(loops, size, RIM))
+    for colour, cover in [(_RIM, rim.point(lambda value: value * 0.6)), *covers.items()]:
         picture.paste(colour, (0, 0), cover.resize(picture.size, Image.Resampling.BOX))
+
+
+def _stroke(loops: Sequence[list[float]], size: tuple[int, int], reach: float) -> Image.Image:
+    """Closed lines through points x, y, x, y, ... that reach so many pixels of the sheet to either side."""
+    # Of an even width Pillow's lines lie further to one side, which depends on their direction.
+    width = round(2 * reach * SMOOTH) | 1
+    stroke = Image.new("L", size)
+    draw = ImageDraw.Draw(stroke)
+    for loop in loops:
+        draw.line([*loop, *loop[:4]], fill=255, width=width, joint="curve")
+    return stroke
 
 
 def _title(sheet: Image.Image, name: str, coco: Coco, shown: int) -> None:
     draw = ImageDraw.Draw(sheet)
     title = DATASETS[name].name if name in DATASETS else name
-    images, objects = len(coco.images), len(coco.annotations)
     cases = len({_case(image) for image in coco.images})
-    text = f"{name}: {images:,} images, {objects:,} objects, {cases:,} cases; {shown:,} images are shown"
+    images = _number(len(coco.images), "image")
+    text = f"{images}, {_number(len(coco.annotations), 'object')}, {_number(cases, 'case')}"
+    text = f"{name}: {text}; {'all' if shown == len(coco.images) else shown} shown"
     room = sheet.width - 2 * MARGIN
     draw.text((MARGIN, 12), _fitted(title, _font(21), room), fill=_INK, font=_font(21))
     draw.text((MARGIN, 39), _fitted(text, _font(14), room), fill=_SOFT, font=_font(14))
@@ -220,6 +252,10 @@ def _legend(coco: Coco, colours: dict[int, Colour], width: int) -> Image.Image:
         draw.rectangle((x, y + 5, x + 13, y + 18), fill=colour, outline=_SOFT)
         draw.text((x + 20, y + LEGEND // 2), text, fill=_INK, font=font, anchor="lm")
     return strip
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count:,} {of}" if count == 1 else f"{count:,} {of}s" if count else f"no {of}"
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int = TILE) -> str:
