@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -218,9 +219,9 @@ def test_statistics_of_what_is_built(many: Path, tmp_path: Path) -> None:
     assert ultrasam("build", "--raw", many, "--out", tmp_path, "--partial")[0] == 0
     code, out, err = ultrasam("stats", tmp_path)
     assert (code, err) == (0, "")
-    assert "| us_nerve | peripheral_nerve | yes | complete | yes | 120 | 5,635 | -5,515 | 120 |" in out
-    assert "| image/mask pairs | 120 | 280,000 | -279,880 |" in out
-    assert (tmp_path / "stats" / "stats.md").read_text() in out
+    assert re.search(r"image/mask pairs +120 +280,000 +-279,880\n", out)
+    text = (tmp_path / "stats" / "stats.md").read_text()
+    assert "| us_nerve | peripheral_nerve | yes | complete | yes | 120 | 5,635 | -5,515 | 120 |" in text
     assert Image.open(tmp_path / "stats" / "sheets" / "us_nerve.png").width > 1000
     code, out, _ = ultrasam(
         "stats", tmp_path, "--out", tmp_path / "elsewhere", "--only", "us_nerve", "--json"

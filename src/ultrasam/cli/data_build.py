@@ -121,7 +121,7 @@ def run_verify(args: Namespace) -> int:
 
 def run_stats(args: Namespace) -> int:
     import_packages("matplotlib")
-    from ultrasam.datasets.report import to_json, to_markdown, write_stats
+    from ultrasam.datasets.report import to_json, write_stats
 
     built = Path(args.built)
     target = Path(args.out) if args.out else built / "stats"
@@ -129,7 +129,7 @@ def run_stats(args: Namespace) -> int:
     if args.json:
         print(to_json(stats).rstrip())
     else:
-        print(to_markdown(stats))
+        print(stats)
         print(_printable(f"tables, figure and contact sheets: {target}"))
     return 0
 

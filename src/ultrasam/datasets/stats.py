@@ -145,9 +145,12 @@ class Stats:
         others = [one for one in self.sets if not one.in_us43d]
         structures = {c.name for one in used for c in one.categories if c.objects}
         applications = {one.application for one in used if one.objects}
-        again, other = "that another of these sets holds too", "of sets that are not in US-43d"
+        again, other = (
+            "that another of these sets holds too, left out above",
+            "of sets that are not in US-43d",
+        )
         return (
-            Total("data sets", len(used), PAPER["sets"], "sets of US-43d, also one that is another again"),
+            Total("data sets", len(used), PAPER["sets"], "sets of US-43d, copies of others too"),
             Total(
                 "applications",
                 len(applications),
