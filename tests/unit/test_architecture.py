@@ -50,7 +50,7 @@ CORE_LIBRARIES = {"numpy", "PIL", "pycocotools"}
 BASE_LIBRARIES = CORE_LIBRARIES | {"onnxruntime", "pydicom", "jsonargparse"}
 # Libraries of an extra, imported inside functions of one module that says which extra it needs.
 EXTRA_LIBRARIES = {("io", "volumes"): {"SimpleITK"}, ("io", "video"): {"cv2"}}
-EXTRA_LIBRARIES |= {("datasets", "convert"): {"cv2"}, ("datasets", "build"): {"cv2"}}
+EXTRA_LIBRARIES |= {("datasets", "convert"): {"cv2"}, ("datasets", "processes"): {"cv2"}}
 EXTRA_LIBRARIES |= {("datasets", "readers", name): {"cv2"} for name in ("masks", "outlines")}
 EXTRA_LIBRARIES[("datasets", "readers", "arrays")] = {"scipy"}
 EXTRA_LIBRARIES[("datasets", "readers", "archives")] = {"rarfile"}

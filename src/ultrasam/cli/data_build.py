@@ -65,6 +65,7 @@ def run_build(args: Namespace) -> int:
     from ultrasam.core.files import ensure_writable_dir
     from ultrasam.datasets.build import build
     from ultrasam.datasets.convert import BuildStopped
+    from ultrasam.datasets.results import Outcome
 
     import_packages()
     jobs = _jobs(args.jobs)
@@ -76,13 +77,12 @@ def run_build(args: Namespace) -> int:
         try:
             with _Progress(dataset.id) as progress:
                 outcome = build(dataset, raw, out, jobs, bool(args.partial), progress)
-        except UltrasamError as error:
-            # The results cannot be written: the sets that follow could not either.
-            if not outcomes and not isinstance(error, BuildStopped):
-                raise
+        except BuildStopped as error:  # the sets that follow could not be written either
             stopped = f"{dataset.id}: {error}"
             _remark(stopped)
             break
+        except UltrasamError as error:
+            outcome = Outcome(dataset.id, "failed", {}, (("", str(error)),))
         outcomes.append(outcome)
         _tell(outcome, out)
         if not args.json:
@@ -196,7 +196,10 @@ def _sources(words: Sequence[str]) -> dict[str, Path]:
 def _ids(text: str | None) -> list[str]:
     from ultrasam.datasets.catalogue import dataset
 
-    return [dataset(name).id for name in dict.fromkeys((text or "").replace(" ", "").split(",")) if name]
+    names = [name for name in dict.fromkeys((text or "").replace(" ", "").split(",")) if name]
+    if text is not None and not names:
+        raise UltrasamError("--only names no set: leave it out for all of them")
+    return [dataset(name).id for name in names]
 
 
 def _jobs(jobs: int | None) -> int:

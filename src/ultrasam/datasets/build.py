@@ -17,11 +17,10 @@ import importlib
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 
 from ultrasam import __version__
@@ -32,9 +31,19 @@ from ultrasam.datasets.catalogue import Dataset
 from ultrasam.datasets.convert import BuildStopped, Converted, Job, convert, fingerprint
 from ultrasam.datasets.journal import Journal, Json
 from ultrasam.datasets.plan import Plan, make_plan
+from ultrasam.datasets.processes import process_pool
 from ultrasam.datasets.raw import opened_raw, signature
 from ultrasam.datasets.record import Found
-from ultrasam.datasets.results import MANIFEST, Outcome, read_outcome, write_failure, write_results
+from ultrasam.datasets.results import (
+    MANIFEST,
+    Outcome,
+    earlier_images,
+    read_outcome,
+    remove,
+    size_of,
+    write_failure,
+    write_results,
+)
 
 # Groups given to each process beyond the one that it works on.
 WAITING = 2
@@ -66,13 +75,18 @@ def build(
             before = read_outcome(folder, state)
             if before is not None:
                 return replace(before, unchanged=True)
+        except UltrasamError as error:
+            return write_failure(dataset, folder, str(error))
+        earlier_images(folder)  # of somebody else nothing is replaced, and not after hours
+        try:
             # In a folder of the archive's own, so that what another one has left is never taken for it.
             plan = make_plan(converter(dataset.id), opened_raw(raw, unpacked / files[:16]))
         except UltrasamError as error:
+            shutil.rmtree(unpacked, ignore_errors=True)
             return write_failure(dataset, folder, str(error))
         ensure_writable_dir(images)
         # Until all is done nothing counts as complete.
-        (folder / MANIFEST).unlink(missing_ok=True)
+        remove(folder / MANIFEST)
         with Journal(hidden / "journal.jsonl") as journal:
             keys = [fingerprint(group, code, plan.root) for group in plan.groups]
             _convert_missing(dataset, plan, journal, keys, images, jobs, tell or (lambda done, total: None))
@@ -102,7 +116,8 @@ def _convert_missing(
 
 def _is_whole(group: Json, images: Path) -> bool:
     """Whether a group of the journal need not be converted again; what had problems is tried once more."""
-    there = all((images / entry["image"]["file_name"]).exists() for entry in group["entries"])
+    entries = group["entries"]
+    there = all(size_of(images / entry["image"]["file_name"]) == entry["bytes"] for entry in entries)
     return there and not group["problems"]
 
 
@@ -111,8 +126,7 @@ def _converted(waiting: dict[str, Job], jobs: int) -> Iterator[tuple[str, Conver
     if jobs == 1 or len(waiting) < 2:
         yield from ((key, convert(job)) for key, job in waiting.items())
         return
-    # Started afresh: a copy of this process would have the locks of its threads in whatever state they are.
-    pool = ProcessPoolExecutor(min(jobs, len(waiting)), get_context("spawn"), initializer=_prepare_process)
+    pool = process_pool(min(jobs, len(waiting)))
     under_way: deque[tuple[str, Future[Converted]]] = deque()
     try:
         for key, job in waiting.items():
@@ -131,13 +145,6 @@ def _converted(waiting: dict[str, Job], jobs: int) -> Iterator[tuple[str, Conver
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _prepare_process() -> None:
-    """One thread for each process: they share the processors among themselves."""
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
 def converter(name: str) -> Callable[[Path], Iterable[Found]]:
@@ -162,7 +169,12 @@ def code_of(dataset: Dataset) -> str:
         *(here.parent / "io").glob("*.py"),
         *(here.parent / "core").glob("*.py"),
     ]
-    own = [here / "converters" / f"{dataset.id}.py", here / "convert.py", here / "record.py"]
+    own = [
+        here / "converters" / f"{dataset.id}.py",
+        here / "convert.py",
+        here / "record.py",
+        here / "journal.py",
+    ]
     return _hashed(repr(dataset), [*sorted(shared), *own])
 
 

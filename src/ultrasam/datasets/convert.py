@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from ultrasam.datasets.record import Object, Problem, Record, Sample
 # Images that are not frames of one file go in groups of so many: less waiting for each other, fewer lines in
 # the journal.
 GROUP = 16
+# Many readers of PNG take no more.
+LONGEST_SIDE = 65_535
 
 Json = dict[str, Any]
 
@@ -97,9 +100,9 @@ def fingerprint(group: Group, code: str, root: Path) -> str:
         # The text of a function holds its address, which differs from run to run.
         how = f"{load.args} {load.keywords}" if isinstance(load, partial) else ""
         attributes = json.dumps(dict(record.attributes), sort_keys=True)
-        digest.update(f"{record.name}\0{record.split}\0{attributes}\0{how}\n".encode())
+        digest.update(os.fsencode(f"{record.name}\0{record.split}\0{attributes}\0{how}\n"))
     for file in group.files:
-        digest.update(f"{os.path.relpath(file, root)}\0{file_state(file)}\n".encode())
+        digest.update(os.fsencode(f"{os.path.relpath(file, root)}\0{file_state(file)}\n"))
     return digest.hexdigest()
 
 
@@ -115,6 +118,7 @@ def convert(job: Job) -> Converted:
     for record in job.group.records:
         try:
             sample = _loaded(record, job.categories)
+            data = encode_png(sample.image)
         except UltrasamError as error:
             problems.append(Problem(record.files[0], str(error)))
             continue
@@ -130,7 +134,6 @@ def convert(job: Job) -> Converted:
         if not drawn and not job.keep_negatives:
             empty += 1
             continue
-        data = encode_png(sample.image)
         try:
             atomic_write(job.images / f"{record.name}.png", data)
         except UltrasamError as error:
@@ -169,7 +172,7 @@ def image_id(dataset: str, record: Record) -> int:
 
 
 def _hash63(text: str) -> int:
-    return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(sha256(os.fsencode(text)).digest()[:8], "big") >> 1
 
 
 def _loaded(record: Record, categories: Sequence[str]) -> Sample:
@@ -178,6 +181,13 @@ def _loaded(record: Record, categories: Sequence[str]) -> Sample:
     image = sample.image
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
         raise UltrasamError(f"{shown(record.files[0])} gave an image of {image.dtype}, {image.shape}")
+    if max(image.shape) > LONGEST_SIDE:
+        raise UltrasamError(
+            f"{shown(record.files[0])} is {image.shape[1]} x {image.shape[0]} pixels: no side may be longer "
+            f"than {LONGEST_SIDE:,}"
+        )
+    if sample.spacing is not None and not all(math.isfinite(step) and step > 0 for step in sample.spacing):
+        raise UltrasamError(f"{shown(record.files[0])} has a pixel size of {sample.spacing} mm")
     for entry in sample.objects:
         if entry.category not in categories:
             raise UltrasamError(
@@ -226,7 +236,7 @@ def _entry(record: Record, sample: Sample, job: Job, png: bytes) -> Json:
                 }
             )
     drawn = {annotator: own for annotator, own in annotations.items() if own}
-    return {"image": image, "annotations": drawn, "sha256": sha256(png).hexdigest()}
+    return {"image": image, "annotations": drawn, "bytes": len(png), "sha256": sha256(png).hexdigest()}
 
 
 def _objects(entry: Object) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Journal:
             "inputs": [[relative(Path(file), root), size, sha] for file, size, sha in done.inputs],
             "empty": done.empty,
         }
-        line = json.dumps(content).encode() + b"\n"
+        line = _line(content)
         try:
             place = self._file.seek(0, os.SEEK_END)
             self._file.write(line)
@@ -92,7 +93,7 @@ class Journal:
         """Forget every other group, on disk too. Call it last."""
         with atomic_open(self.path) as file:
             for group in groups:
-                file.write(json.dumps(self.read(group)).encode() + b"\n")
+                file.write(_line(self.read(group)))
 
 
 def relative(path: Path, root: Path) -> str:
@@ -103,12 +104,15 @@ def relative(path: Path, root: Path) -> str:
         return path.as_posix()
 
 
+def _line(content: Json) -> bytes:
+    """A checksum and the content: what is damaged, or from elsewhere, is not taken for a line."""
+    data = json.dumps(content, allow_nan=False).encode()
+    return sha256(data).hexdigest().encode() + b" " + data + b"\n"
+
+
 def _parsed(line: bytes) -> Json | None:
-    if not line.endswith(b"\n"):
+    checksum, _, data = line.removesuffix(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or sha256(data).hexdigest().encode() != checksum:
         return None
-    try:
-        content = json.loads(line)
-        whole = {"group", "entries", "problems", "inputs", "empty"} <= content.keys()
-    except (ValueError, AttributeError):
-        return None
-    return dict(content) if whole else None
+    content: Json = json.loads(data)
+    return content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.convert import Group, grouped
 from ultrasam.datasets.readers.archives import is_archive
 from ultrasam.datasets.readers.folders import files
-from ultrasam.datasets.record import Found, Problem, Record, Skipped, Table
+from ultrasam.datasets.record import Found, Missing, Problem, Record, Skipped, Table
 
 # Texts that come with data sets, and pictures of no patient cannot be told from others: only texts are passed
 # over.
@@ -30,6 +30,7 @@ class Plan:
     tables: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
     problems: tuple[Problem, ...]
+    missing: tuple[Missing, ...]
 
     @property
     def images(self) -> int:
@@ -47,6 +48,7 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
     tables: list[Path] = []
     skipped: list[Skipped] = []
     problems: list[Problem] = []
+    missing: list[Missing] = []
     for entry in records(root):
         match entry:
             case Record():
@@ -57,6 +59,8 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
                 skipped.append(entry)
             case Problem():
                 problems.append(entry)
+            case Missing():
+                missing.append(entry)
     unique = list(_unique(found, problems))
     if not unique:
         first = f": {problems[0].path.name} {problems[0].reason}" if problems else ""
@@ -65,7 +69,7 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
     mentioned |= {*tables, *(entry.path for entry in skipped), *(problem.path for problem in problems)}
     mentioned |= {path for problem in problems for path in problem.also}
     problems += _unexpected(mentioned, {path.parent for record in found for path in record.files})
-    return Plan(root, tuple(grouped(unique)), tuple(tables), tuple(skipped), tuple(problems))
+    return Plan(root, tuple(grouped(unique)), tuple(tables), tuple(skipped), tuple(problems), tuple(missing))
 
 
 def _unique(records: list[Record], problems: list[Problem]) -> Iterator[Record]:
@@ -97,6 +101,11 @@ def _unexpected(mentioned: set[Path], folders: set[Path]) -> Iterator[Problem]:
             and not is_archive(path)
         ]
         if extra:
-            names = ", ".join(path.name for path in extra[:_NAMED]) + (", ..." if len(extra) > _NAMED else "")
+            names = first_of([path.name for path in extra])
             what = "a file that belongs" if len(extra) == 1 else f"{len(extra)} files that belong"
             yield Problem(folder, f"has {what} to no image: {names}")
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first few of many names, for a message."""
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

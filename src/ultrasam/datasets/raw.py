@@ -18,8 +18,9 @@ from ultrasam.datasets.readers.folders import is_junk, listing
 def find_raw(dataset: Dataset, raw: Path | None, sources: Mapping[str, Path]) -> Path | None:
     """The raw folder or archive of a set: `sources[id]`, else RAW/id, RAW/NAME or an archive of such a name.
 
-    None if there is none. NAME are the names under which it is published; their case does not count. Raises
-    UltrasamError if a source does not exist, if `raw` cannot be read or if two entries of it fit.
+    None if there is none. NAME are the names under which it is published; their case does not count, and a
+    folder comes before an archive. Raises UltrasamError if a source does not exist, if `raw` cannot be read
+    or if two folders have one name but for its case.
     """
     if dataset.id in sources:
         path = sources[dataset.id]
@@ -32,6 +33,10 @@ def find_raw(dataset: Dataset, raw: Path | None, sources: Mapping[str, Path]) ->
     entries = listing(raw)
     for name in dict.fromkeys((dataset.id, *dataset.folders)):
         found = [path for path in entries if path.is_dir() and path.name.lower() == name.lower()]
+        if len(found) > 1:
+            raise UltrasamError(
+                f"{shown(found[0])} and {shown(found[1])} could both be {dataset.id}: name one with --source"
+            )
         found += [path for path in entries if is_archive(path) and stem_of(path.name).lower() == name.lower()]
         if found:
             return found[0]
@@ -74,7 +79,7 @@ def signature(path: Path) -> str:
     """Equal as long as no file at or below `path` changes its name, size or time: 64 hex digits."""
     digest = sha256()
     for file in _walk(path):
-        digest.update(f"{os.path.relpath(file, path)}\0{file_state(file)}\n".encode())
+        digest.update(os.fsencode(f"{os.path.relpath(file, path)}\0{file_state(file)}\n"))
     return digest.hexdigest()
 
 
@@ -95,7 +100,14 @@ def _walk(path: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise UltrasamError(f"{shown(error.filename)} cannot be read ({reason(error)}): check the path")
 
+    seen: set[str] = set()
     for folder, below, names in os.walk(path, onerror=refuse, followlinks=True):
+        # A link may lead back to where it lies.
+        here = os.path.realpath(folder)
+        if here in seen:
+            below.clear()
+            continue
+        seen.add(here)
         below[:] = sorted(name for name in below if not is_junk(Path(name)))
         found += (Path(folder, name) for name in sorted(names) if not is_junk(Path(name)))
     return found

@@ -11,6 +11,7 @@ order: so one damaged file costs one image.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class Record:
         parts = [self.case, self.view, "" if self.frame is None else f"{self.frame:05d}"]
         text = "__".join(part for part in parts if part)
         # Nothing is left of a name without Latin letters and digits.
-        return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or sha256(text.encode()).hexdigest()[:12]
+        return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or sha256(os.fsencode(text)).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -114,4 +115,12 @@ class Problem:
         return cls(path, str(error).removeprefix(f"{shown(path)} "), also)
 
 
-Found = Record | Table | Skipped | Problem
+@dataclass(frozen=True)
+class Missing:
+    """Files that a table lists and that are not there: a problem, unless a part of the set is meant."""
+
+    table: Path
+    names: tuple[str, ...]
+
+
+Found = Record | Table | Skipped | Problem | Missing

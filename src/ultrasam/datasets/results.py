@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,16 +15,17 @@ from typing import Any, Literal
 
 from ultrasam import __version__
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import atomic_open, atomic_write_text, sha256_of
+from ultrasam.core.files import atomic_open, atomic_write_text, reason, sha256_of, shown
 from ultrasam.datasets.catalogue import Dataset
 from ultrasam.datasets.convert import BuildStopped
 from ultrasam.datasets.journal import Journal, Json, relative
-from ultrasam.datasets.plan import Plan
+from ultrasam.datasets.plan import Plan, first_of
 
 Status = Literal["complete", "incomplete", "failed"]
 
 ANNOTATIONS, REPORT, MANIFEST = "annotations.json", "report.json", "manifest.json"
 STATE = ".ultrasam/state"
+MADE_BY = "ultrasam"
 # How far the number of images may be from the catalogue's, which editions of a set and other ways of counting
 # change.
 TOLERANCE = 0.05
@@ -66,8 +69,16 @@ def write_results(
     found = [[relative(problem.path, plan.root), problem.reason] for problem in plan.problems]
     found += [problem for group in journal.all_of(keys) for problem in group["problems"]]
     problems = [_shortened(problem, plan.root) for problem in found]
-    difference = "" if partial else count_difference(dataset, counts["images"])
-    problems += [("", difference)] if difference else []
+    if not partial:
+        problems += [
+            (
+                relative(one.table, plan.root),
+                f"lists {len(one.names)} files that are missing: {first_of(one.names)}",
+            )
+            for one in plan.missing
+        ]
+        difference = count_difference(dataset, counts["images"])
+        problems += [("", difference)] if difference else []
     status: Status = "incomplete" if problems else "complete"
     report = {
         "dataset": dataset.id,
@@ -81,16 +92,22 @@ def write_results(
     }
     inputs = {file: (size, sha) for group in journal.all_of(keys) for file, size, sha in group["inputs"]}
     for table in plan.tables:
-        if table.is_file():
+        with contextlib.suppress(UltrasamError, OSError):  # one that cannot be read has its own problem
             inputs[relative(table, plan.root)] = (table.stat().st_size, sha256_of(table))
-    digest = sha256()
-    for group in journal.all_of(keys):
-        for entry in group["entries"]:
-            digest.update(f"{entry['image']['file_name']} {entry['sha256']}\n".encode())
+    pictures = {
+        entry["image"]["file_name"]: entry for group in journal.all_of(keys) for entry in group["entries"]
+    }
+    images = {
+        "files": len(pictures),
+        "bytes": sum(entry["bytes"] for entry in pictures.values()),
+        "sha256": digest_of({name: entry["sha256"] for name, entry in pictures.items()}),
+    }
+    known = earlier_images(folder)
+    known |= {e["image"]["file_name"] for group in journal.all_of(list(journal)) for e in group["entries"]}
     try:
         for annotator in annotators:
             _write_coco(folder / annotation_file(annotator), dataset, annotator, lambda: journal.all_of(keys))
-        _remove_stale(folder, annotators, journal, keys)
+        _remove_stale(folder, annotators, known - pictures.keys())
         _write_json(folder / REPORT, report)
         manifest = {
             "ultrasam": __version__,
@@ -105,7 +122,7 @@ def write_results(
             "counts": counts,
             "expected images": dataset.images,
             "results": {name: sha256_of(folder / name) for name in map(annotation_file, annotators)},
-            "images sha256": digest.hexdigest(),
+            "images": images,
             "inputs": [
                 {"file": file, "bytes": size, "sha256": sha} for file, (size, sha) in sorted(inputs.items())
             ],
@@ -135,16 +152,16 @@ def read_outcome(folder: Path, state: str) -> Outcome | None:
         report, manifest = (json.loads((folder / name).read_bytes()) for name in (REPORT, MANIFEST))
         if report["status"] != "complete" or manifest["status"] != "complete":
             return None
-        there = {entry.name for entry in os.scandir(folder / "images")}
+        names: set[str] = set()
         for name, sha in manifest["results"].items():
             if sha256_of(folder / name) != sha:
                 return None
-            content = json.loads((folder / name).read_bytes())
-            if not {image["file_name"] for image in content["images"]} <= there:
-                return None
+            names |= set(_listed(folder / name))
+        if sum(size_of(folder / "images" / name) for name in names) != manifest["images"]["bytes"]:
+            return None
         problems = tuple((entry["file"], entry["reason"]) for entry in report["problems"])
         return Outcome(report["dataset"], report["status"], report["counts"], problems)
-    except (OSError, ValueError, LookupError, TypeError, UltrasamError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, UltrasamError):
         return None
 
 
@@ -200,7 +217,7 @@ def _write_coco(path: Path, dataset: Dataset, annotator: str, groups: Callable[[
         "licence": dataset.licence,
         "terms": dataset.terms,
         "citation": dataset.paper,
-        "made_by": f"ultrasam {__version__}: data build",
+        "made_by": f"{MADE_BY} {__version__}: data build",
         **({"annotator": annotator} if annotator else {}),
     }
     categories = [
@@ -227,27 +244,73 @@ def _write_coco(path: Path, dataset: Dataset, annotator: str, groups: Callable[[
         for part, entries in (("", images()), ('],\n"annotations": [', annotations())):
             file.write(part.encode())
             for number, entry in enumerate(entries):
-                file.write(f"{',' if number else ''}\n{json.dumps(entry)}".encode())
+                file.write(f"{',' if number else ''}\n{json.dumps(entry, allow_nan=False)}".encode())
         file.write(f'],\n"categories": {json.dumps(categories)}}}\n'.encode())
 
 
-def _remove_stale(folder: Path, annotators: list[str], journal: Journal, keys: list[str]) -> None:
-    """Remove images and annotations of earlier runs that this one has not written."""
-    wanted = {entry["image"]["file_name"] for group in journal.all_of(keys) for entry in group["entries"]}
-    known = {
-        entry["image"]["file_name"] for group in journal.all_of(list(journal)) for entry in group["entries"]
-    }
-    for name in sorted(known - wanted):
-        (folder / "images" / name).unlink(missing_ok=True)
+def _remove_stale(folder: Path, annotators: list[str], stale: set[str]) -> None:
+    """Remove images and annotations of earlier runs that this one has not written, and nothing else."""
+    for name in sorted(stale):
+        remove(folder / "images" / name)
     for path in folder.glob("annotations.*.json"):
         if path.name not in map(annotation_file, annotators):
-            path.unlink()
+            remove(path)
+
+
+def earlier_images(folder: Path) -> set[str]:
+    """The images that COCO files of earlier runs list. Raises UltrasamError for one of somebody else."""
+    names: set[str] = set()
+    for path in folder.glob("annotations*.json"):
+        try:
+            ours = str(json.loads(path.read_bytes())["info"].get("made_by", "")).startswith(MADE_BY)
+            names |= set(_listed(path)) if ours else set()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue  # what is damaged is written again
+        if not ours:
+            raise UltrasamError(
+                f"{shown(path)} is not from `ultrasam data build` and would be replaced: choose another "
+                "folder with --out"
+            )
+    return names
+
+
+def _listed(path: Path) -> list[str]:
+    """The images that a COCO file lists, by plain names of PNG files; others are left out."""
+    content = json.loads(path.read_bytes())
+    names = (image["file_name"] for image in content["images"])
+    return [name for name in names if re.fullmatch(r"[\w.-]+\.png", name)]
+
+
+def digest_of(shas: Mapping[str, str]) -> str:
+    """One SHA-256 of the SHA-256 of many files by name, whatever their order."""
+    lines = "".join(f"{name} {sha}\n" for name, sha in sorted(shas.items()))
+    return sha256(lines.encode()).hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, -1 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def remove(path: Path) -> None:
+    """Remove a file that may be there. Raises BuildStopped if it cannot be."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BuildStopped(
+            f"{shown(path)} cannot be removed ({reason(error)}): remove it yourself"
+        ) from error
 
 
 def _shortened(problem: list[str], root: Path) -> tuple[str, str]:
     """A problem in whose reason the raw folder is not spelled out, which differs from machine to machine."""
-    file, reason = problem
-    return file, reason.replace(f"{root / file} ", "").replace(f"{root}{os.sep}", "")
+    file, why = problem
+    for text in (f"{shown(root / file)} ", f"{root / file} ", f"{root}{os.sep}"):
+        why = why.replace(text, "")
+    return file, why
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -275,5 +275,5 @@ def _manifest(path: Path) -> tuple[State, bool]:
         return state, bool(manifest["partial"])
     except FileNotFoundError:
         return "missing manifest", False
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return "unreadable manifest", False

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,9 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, sha256_of, shown
 from ultrasam.core.masks import box_of, decode_segmentation
 from ultrasam.datasets.catalogue import DATASETS
-from ultrasam.datasets.results import ANNOTATIONS, MANIFEST, count_difference
+from ultrasam.datasets.plan import first_of
+from ultrasam.datasets.processes import process_pool
+from ultrasam.datasets.results import ANNOTATIONS, MANIFEST, REPORT, count_difference, digest_of
 from ultrasam.io.coco import Coco, CocoAnnotation, CocoImage, read_coco
 
 CHUNK = 32
@@ -67,7 +66,7 @@ class _Chunk:
     folder: Path
     images: tuple[CocoImage, ...]
     annotations: tuple[tuple[CocoAnnotation, ...], ...]
-    with_pixels: bool
+    unread: frozenset[str]
 
 
 def built_sets(out: Path, only: Sequence[str] = ()) -> list[Path]:
@@ -95,44 +94,54 @@ def verify(
 ) -> Iterator[Checked]:
     """Look at each set, one after the other; `tell` hears (set, images done, images).
 
-    Ids are compared over all of them. Raises UltrasamError only if processes cannot be started.
+    Ids are compared over all of them.
     """
     owner: dict[int, str] = {}
     for folder in folders:
-        name = folder.name
-        findings: list[Finding] = []
-        note = _noted(name, findings)
-        manifest = _manifest(folder, note)
-        images = objects = 0
-        for path in sorted(folder.glob("annotations*.json")) or [folder / ANNOTATIONS]:
-            main = path.name == ANNOTATIONS
-            try:
-                coco = read_coco(path)
-            except UltrasamError as error:
-                note("unreadable" if path.exists() else "missing", path.name, str(error))
-                continue
-            drawn: dict[int, list[CocoAnnotation]] = defaultdict(list)
-            for annotation in coco.annotations:
-                drawn[annotation.image_id].append(annotation)
-            chunks = list(_chunks(folder, coco, drawn, with_pixels=main))
-            digest, done = sha256(), 0
-            for chunk, (wrong, shas) in zip(chunks, _mapped(chunks, jobs), strict=True):
-                findings += (Finding(name, *one) for one in wrong)
-                digest.update("".join(shas).encode())
-                done += len(chunk.images)
-                if main:
-                    tell(name, done, len(coco.images))
-            ids = [one.id for one in coco.annotations] + [one.id for one in coco.images if main]
-            for number in ids:
-                if owner.setdefault(number, name) != name:
-                    note("id", path.name, f"the id {number} is also one of {owner[number]}")
-            if main:
-                images, objects = len(coco.images), len(coco.annotations)
-                _check_splits(coco, note)
-                _check_counts(coco, manifest, name, note)
-                if manifest and digest.hexdigest() != manifest.get("images sha256"):
-                    note("changed", "images", "the images are not those that were built")
-        yield Checked(name, images, objects, tuple(findings))
+        yield _verified(folder, jobs, tell, owner)
+
+
+def _verified(
+    folder: Path, jobs: int, tell: Callable[[str, int, int], None], owner: dict[int, str]
+) -> Checked:
+    name = folder.name
+    findings: list[Finding] = []
+    note = _noted(name, findings)
+    manifest = _manifest(folder, note)
+    images = objects = 0
+    shas: dict[str, str] = {}
+    for path in sorted(folder.glob("annotations*.json")) or [folder / ANNOTATIONS]:
+        main = path.name == ANNOTATIONS
+        try:
+            coco = read_coco(path)
+        except UltrasamError as error:
+            note("unreadable" if path.exists() else "missing", path.name, str(error))
+            continue
+        drawn: dict[int, list[CocoAnnotation]] = defaultdict(list)
+        for annotation in coco.annotations:
+            drawn[annotation.image_id].append(annotation)
+        done = 0
+        chunks = list(_chunks(folder, coco, drawn, shas))
+        for chunk, (wrong, found) in zip(chunks, _mapped(chunks, jobs), strict=True):
+            findings += (Finding(name, *one) for one in wrong)
+            shas |= found
+            done += len(chunk.images)
+            tell(name, done, len(coco.images))
+        ids = [one.id for one in coco.annotations] + [one.id for one in coco.images if main]
+        for number in ids:
+            if owner.setdefault(number, name) != name:
+                note("id", path.name, f"the id {number} is also one of {owner[number]}")
+        if main:
+            images, objects = len(coco.images), len(coco.annotations)
+            _check_splits(coco, note)
+            _check_counts(coco, manifest, name, note)
+    built = manifest.get("images")
+    if isinstance(built, dict) and digest_of(shas) != built.get("sha256"):
+        note("changed", "images", "the images are not those that were built")
+    extra = sorted({path.name for path in (folder / "images").glob("*")} - shas.keys())
+    if extra:
+        note("changed", "images", f"{len(extra)} files are in no COCO file: {first_of(extra)}")
+    return Checked(name, images, objects, tuple(findings))
 
 
 _Note = Callable[[str, str, str], None]
@@ -150,46 +159,60 @@ def _manifest(folder: Path, note: _Note) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
-        results = dict(manifest["results"])
+        results = {str(name): str(sha) for name, sha in manifest["results"].items()}
         problems = manifest["status"] != "complete"
     except FileNotFoundError:
         note("incomplete", MANIFEST, "is missing: the set was not built to its end")
         return {}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         note("unreadable", MANIFEST, reason(error))
         return {}
     if problems:
         note("incomplete", "report.json", "tells of files that could not be used")
+    elif _report_of(folder) == "failed":
+        note("incomplete", REPORT, "tells that the last build failed: what is here is from an earlier one")
     for name, sha in results.items():
-        if (folder / name).exists() and sha256_of(folder / name) != sha:
-            note("changed", name, "is not the file that was built")
+        try:
+            if sha256_of(folder / name) != sha:
+                note("changed", name, "is not the file that was built")
+        except UltrasamError as error:
+            note("unreadable" if (folder / name).exists() else "missing", name, str(error))
     return dict(manifest)
 
 
+def _report_of(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / REPORT).read_bytes())["status"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
 def _chunks(
-    folder: Path, coco: Coco, drawn: dict[int, list[CocoAnnotation]], with_pixels: bool
+    folder: Path, coco: Coco, drawn: dict[int, list[CocoAnnotation]], seen: Collection[str]
 ) -> Iterator[_Chunk]:
+    """An image file that was `seen` with another annotator is not read again."""
     for start in range(0, len(coco.images), CHUNK):
         images = coco.images[start : start + CHUNK]
-        yield _Chunk(folder, images, tuple(tuple(drawn[image.id]) for image in images), with_pixels)
+        unread = frozenset(image.file_name for image in images if image.file_name not in seen)
+        yield _Chunk(folder, images, tuple(tuple(drawn[image.id]) for image in images), unread)
 
 
-def _mapped(chunks: list[_Chunk], jobs: int) -> Iterator[tuple[list[tuple[str, str, str]], list[str]]]:
+def _mapped(chunks: list[_Chunk], jobs: int) -> Iterator[tuple[list[tuple[str, str, str]], dict[str, str]]]:
     if jobs == 1 or len(chunks) < 2:
         yield from map(_check, chunks)
         return
-    with ProcessPoolExecutor(min(jobs, len(chunks)), get_context("spawn")) as pool:
+    with process_pool(min(jobs, len(chunks))) as pool:
         yield from pool.map(_check, chunks)
 
 
-def _check(chunk: _Chunk) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """What is wrong with the images and masks, (kind, file, reason), and "NAME SHA256\\n" of each image."""
+def _check(chunk: _Chunk) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
+    """What is wrong with the images and masks, (kind, file, reason), and the SHA-256 of each image."""
     wrong: list[tuple[str, str, str]] = []
-    shas = []
+    shas = {}
     for image, drawn in zip(chunk.images, chunk.annotations, strict=True):
         path = chunk.folder / "images" / image.file_name
-        if chunk.with_pixels:
-            shas.append(f"{image.file_name} {_check_pixels(path, image, wrong)}\n")
+        if image.file_name in chunk.unread:
+            shas[image.file_name] = _check_pixels(path, image, wrong)
         if not drawn and not image.negative:
             wrong.append(("empty", image.file_name, "has no object and is not marked as negative"))
         for annotation in drawn:

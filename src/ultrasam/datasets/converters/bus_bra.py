@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ultrasam.datasets.readers.folders import files, find_folder, pairs
+from ultrasam.datasets.readers.folders import files, find_folder, missing_from, pairs
 from ultrasam.datasets.readers.masks import load_pair
 from ultrasam.datasets.readers.tables import rows_by
 from ultrasam.datasets.record import Found, Problem, Record, Table
@@ -29,6 +29,7 @@ def records(raw: Path) -> Iterator[Found]:
         files(root / "Images"), files(root / "Masks"), r"bus_(\d+)-(\w+)\.png", r"mask_(\d+)-(\w+)\.png"
     )
     yield from problems
+    yield from missing_from(folds, fold_of, (path.stem for path in files(root / "Images")))
     fold_of_case: dict[str, str] = {}
     for key, image, mask in matched:
         row = fold_of.get(image.stem)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.datasets.readers.folders import find_folder, listing
+from ultrasam.datasets.readers.folders import find_folder, listing, missing_from
 from ultrasam.datasets.readers.stacks import count_slices, files_of, load_slice
 from ultrasam.datasets.readers.tables import read_fields, read_text
 from ultrasam.datasets.record import Found, Problem, Record, Skipped, Table
@@ -30,9 +30,9 @@ def records(raw: Path) -> Iterator[Found]:
         if table.exists():
             yield Table(table)
             split_of |= dict.fromkeys(read_text(table).split(), split)
-    for folder in listing(root):
-        if not folder.match(PATIENT):
-            continue
+    patients = [folder for folder in listing(root) if folder.match(PATIENT)]
+    yield from missing_from(root.parent / "database_split", split_of, (folder.name for folder in patients))
+    for folder in patients:
         if split_of and folder.name not in split_of:
             yield Problem(folder, "is in no list of database_split")
             continue
@@ -45,7 +45,10 @@ def _view(folder: Path, view: str, split: str) -> Iterator[Found]:
     about: dict[str, str] = {}
     if info.exists():
         yield Table(info)
-        about = read_fields(info)
+        try:
+            about = read_fields(info)
+        except UltrasamError as error:
+            yield Problem.of(info, error)
     else:
         yield Problem(info, "is missing: phase and quality of its images are not known")
     inside = [path for path in listing(folder) if path.name.startswith(f"{stem}_")]

@@ -4,12 +4,13 @@ border.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.datasets.readers.folders import files, find_file, find_folder, pairs
+from ultrasam.datasets.readers.folders import files, find_file, find_folder, missing_from, pairs
 from ultrasam.datasets.readers.masks import read_binary, read_pixels
 from ultrasam.datasets.readers.outlines import fill_outline
 from ultrasam.datasets.readers.tables import rows_by
@@ -36,6 +37,8 @@ def records(raw: Path) -> Iterator[Found]:
     images = files(folder, ".png")
     matched, problems = pairs(images, images, r"(\d+_\d*HC)\.png", r"(\d+_\d*HC)_Annotation\.png")
     yield from problems
+    if table is not None:
+        yield from missing_from(table, rows, (path.name for path in images))
     for key, image, mask in matched:
         exam, view = key.split("_")
         row = rows.get(image.name)
@@ -50,9 +53,10 @@ def records(raw: Path) -> Iterator[Found]:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        size = float(text)
     except ValueError:
         return None
+    return size if 0 < size < math.inf else None
 
 
 def _load(image: Path, mask: Path, spacing: float | None) -> Sample:

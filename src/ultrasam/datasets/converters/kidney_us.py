@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.datasets.readers.folders import files, find_folder, keyed
+from ultrasam.datasets.readers.folders import files, find_folder, keyed, missing_from
 from ultrasam.datasets.readers.masks import by_label, read_labels, read_pixels
 from ultrasam.datasets.readers.polygons import read_via_csv
 from ultrasam.datasets.record import Found, Object, Problem, Record, Sample, Table
@@ -31,11 +31,15 @@ def records(raw: Path) -> Iterator[Found]:
     if table.exists():
         yield Table(table)
         about = read_via_csv(table)
+        yield from missing_from(table, about, (path.name for path in images.values()))
     drawn: dict[str, list[tuple[Path, str, str]]] = {key: [] for key in images}
     for number, annotator in ANNOTATORS.items():
         for kind in ("capsule", "regions"):
             folder = labels / f"reviewed_masks_{number}" / kind
-            masks, twice = keyed(files(folder) if folder.exists() else [], NAME)
+            if not folder.exists():
+                yield Problem(folder, "is missing: what is drawn there is not in the set")
+                continue
+            masks, twice = keyed(files(folder), NAME)
             yield from twice
             for key, path in masks.items():
                 if key in images:

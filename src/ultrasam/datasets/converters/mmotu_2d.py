@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.datasets.readers.folders import files, find_folder, pairs
+from ultrasam.datasets.readers.folders import files, find_folder, missing_from, pairs
 from ultrasam.datasets.readers.masks import read_colours, read_pixels
 from ultrasam.datasets.readers.tables import read_list
 from ultrasam.datasets.record import Found, Problem, Record, Sample, Skipped, Table
@@ -36,8 +36,10 @@ def records(raw: Path) -> Iterator[Found]:
                 raise UltrasamError(f"{table} lists {name}, which train_cls.txt has too")
             listed[name] = (split, number)
     masks = files(root / "annotations", ".png")
-    matched, problems = pairs(files(root / "images"), masks, r"(\d+)\.jpg", r"(\d+)\.png")
+    images = files(root / "images")
+    matched, problems = pairs(images, masks, r"(\d+)\.jpg", r"(\d+)\.png")
     yield from problems
+    yield from missing_from(root / "train_cls.txt", listed, (path.name for path in images))
     yield from (Skipped(path, "the same mask in another form") for path in masks if "_" in path.stem)
     for number, image, mask in matched:
         split, label = listed.get(image.name, ("", ""))

@@ -9,7 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from ultrasam.datasets.readers.folders import files, find_folder, pairs
-from ultrasam.datasets.readers.masks import fill_holes, largest_part, read_binary, read_pixels, resize_mask
+from ultrasam.datasets.readers.masks import (
+    fill_holes,
+    largest_part,
+    read_binary,
+    read_pixels,
+    resize_mask,
+    same_field,
+)
 from ultrasam.datasets.record import Found, Object, Record, Sample
 
 
@@ -23,5 +30,6 @@ def records(raw: Path) -> Iterator[Found]:
 
 def _load(image: Path, mask: Path) -> Sample:
     pixels = read_pixels(image)
-    lesion = largest_part(fill_holes(resize_mask(read_binary(mask), pixels.shape)))
+    drawn = same_field(read_binary(mask), pixels.shape, mask)
+    lesion = largest_part(fill_holes(resize_mask(drawn, pixels.shape)))
     return Sample(pixels, (Object("breast_lesion", lesion, instance=True),))

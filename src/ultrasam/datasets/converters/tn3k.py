@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ultrasam.datasets.readers.folders import files, find_folder, pairs
+from ultrasam.datasets.readers.folders import files, find_folder, missing_from, pairs
 from ultrasam.datasets.readers.masks import opened, read_binary, read_pixels
 from ultrasam.datasets.readers.tables import read_list
 from ultrasam.datasets.record import Attribute, Found, Object, Problem, Record, Sample, Table
@@ -23,6 +23,7 @@ def records(raw: Path) -> Iterator[Found]:
         images, masks = files(root / f"{part}-image"), files(root / f"{part}-mask")
         matched, problems = pairs(images, masks, r"(\d+)\.jpe?g", r"(\d+)\.jpe?g")
         yield from problems
+        yield from missing_from(table, malignant, (path.name for path in images))
         for number, image, mask in matched:
             label = malignant.get(image.name)
             known = label in ("0", "1")

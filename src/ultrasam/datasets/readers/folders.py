@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, shown
 from ultrasam.datasets.readers.archives import is_archive
-from ultrasam.datasets.record import Problem
+from ultrasam.datasets.record import Missing, Problem
 
 # An archive unpacked by hand lies in a folder of its name, often twice, and some sets add a level of their
 # own.
@@ -86,6 +87,13 @@ def find_file(raw: Path, name: str) -> Path | None:
     return None
 
 
+def missing_from(table: Path, listed: Iterable[str], there: Iterable[str]) -> Iterator[Missing]:
+    """What a table lists and is not there, if anything."""
+    names = sorted(set(listed) - set(there))
+    if names:
+        yield Missing(table, tuple(names))
+
+
 def pairs(
     images: Iterable[Path], masks: Iterable[Path], image_name: str, mask_name: str
 ) -> tuple[list[Pair], list[Problem]]:
@@ -113,6 +121,15 @@ def pairs(
     torn = {problem.path for problem in problems}
     problems += [Problem(image_of[key], "has no mask") for key in image_of if key not in mask_of]
     problems += [Problem(mask_of[key], "has no image") for key in mask_of if key not in image_of]
+    # Of a key that stands twice nothing is used, on either side.
+    other = [
+        path
+        for key in image_of.keys() & mask_of.keys()
+        if torn & {image_of[key], mask_of[key]}
+        for path in (image_of[key], mask_of[key])
+    ]
+    if other:
+        problems[0] = replace(problems[0], also=tuple(sorted(other)))
     matched = [
         Pair(key, image_of[key], mask_of[key])
         for key in image_of

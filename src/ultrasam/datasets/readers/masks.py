@@ -22,6 +22,7 @@ _MOST_GREY = 0.1
 # What lossy compression and smooth edges may do to a colour, in levels of a channel.
 COLOUR_TOLERANCE = 40
 _MOST_UNKNOWN = 0.01
+ASPECT_TOLERANCE = 0.02
 
 Labels = NDArray[np.integer]
 
@@ -74,10 +75,26 @@ def on_grid(mask: BoolArray, shape: tuple[int, ...], path: Path) -> BoolArray:
     return mask
 
 
-def resize_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
-    """The mask on a grid of another height and width: a pixel is set where at least half of its area is.
+def same_field(mask: BoolArray, shape: tuple[int, ...], path: Path) -> BoolArray:
+    """The mask itself, of any size but with the aspect ratio of `shape`, within `ASPECT_TOLERANCE`.
 
-    For masks of the same field of view as the image. Enlarging interpolates linearly.
+    Raises UltrasamError, naming `path`, for another one.
+    """
+    aspect = mask.shape[1] / mask.shape[0] * shape[0] / shape[1]
+    if not 1 - ASPECT_TOLERANCE < aspect < 1 + ASPECT_TOLERANCE:
+        raise UltrasamError(
+            f"{shown(path)} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {shape[1]} x {shape[0]}: "
+            "they "
+            "do not show the same field"
+        )
+    return mask
+
+
+def resize_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
+    """The mask on a grid of another height and width: a pixel is set where half of its area is.
+
+    For masks of the same field of view as the image. Enlarging interpolates linearly. Shares are rounded to
+    1/255.
     """
     if mask.shape == shape[:2]:
         return mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from pathlib import Path
@@ -13,12 +14,14 @@ Row = dict[str, str]
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without a mark at its start, else in Latin-1. Raises UltrasamError."""
+    """A text file in UTF-8, or UTF-16 with a mark at its start, else in Latin-1. Raises UltrasamError."""
     try:
         content = check_file(path).read_bytes()
     except OSError as error:
         raise UltrasamError(f"{shown(path)} cannot be read ({reason(error)}): copy it again") from error
     try:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return content.decode("utf-16")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")
