@@ -140,6 +140,9 @@ def test_a_process_that_is_killed_is_told(many: Path, tmp_path: Path) -> None:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.exists():
         pytest.skip("the system does not tell the children of a process")
+    journal = tmp_path / "out" / "us_nerve" / ".ultrasam" / "journal.jsonl"
+    while process.poll() is None and not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.002)
     victim = 0
     while process.poll() is None and not victim:
         for child in children.read_text().split():

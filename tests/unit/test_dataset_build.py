@@ -230,8 +230,9 @@ DAMAGE = {
 def test_too_few_images_are_told_unless_a_part_is_meant(raw: Path, tmp_path: Path) -> None:
     outcome = build(SET, raw, tmp_path / "out")
     assert outcome.status == "incomplete"
-    ((file, why),) = outcome.problems
-    assert file == "" and f"{COUNT} images where the catalogue has {SET.images}" in why
+    assert [file for file, _ in outcome.problems] == ["", ""]
+    assert f"{COUNT} images where the catalogue has {SET.images}" in outcome.problems[0][1]
+    assert f"1 images for tests where the catalogue has {SET.tests}" in outcome.problems[1][1]
     assert run(raw, tmp_path / "out").status == "complete"
 
 

@@ -58,8 +58,8 @@ def write(root: Path) -> Truth:
     views = [
         (1, "2CH", (67, 101), [1.0, 0.9, 0.8], "train", "Good", False, False),
         (1, "4CH", (80, 60), [1.0, 0.0], "train", "Poor", True, True),
-        (2, "2CH", (67, 101), [1.0, 0.8], "val", "Medium", True, False),
-        (2, "4CH", (67, 101), [1.0, 0.8], "val", "Good", False, True),
+        (2, "2CH", (67, 101), [1.0, 0.8], "val", "Medium", True, True),
+        (2, "4CH", (67, 101), [1.0, 0.8], "val", "Good", False, False),
         (3, "2CH", (67, 101), [0.7], "test", "Good", False, False),
         (3, "4CH", (67, 101), [1.0, 0.8], "test", "Good", False, False),
         (5, "2CH", (67, 101), [1.0], "train", "Good", False, False),

@@ -24,10 +24,10 @@ SIZE = (67, 101)
 # Part, number: slices with their prostates, by seed (0: none), stored backwards or not (scan, mask).
 VOLUMES = {
     ("train", 1): ([0, 1, 2, 0], (False, False)),
-    ("train", 2): ([3, 4], (True, False)),
+    ("train", 2): ([3, 4], (True, True)),
     ("train", 3): ([5, 6], (False, False)),
     ("test", 1): ([7, 8], (True, True)),
-    ("test", 2): ([9], (False, True)),
+    ("test", 2): ([9], (False, False)),
     ("test", 3): ([10, 11], (False, False)),
 }
 # What the others have drawn, by slice; of train 1 the first slice, where the expert has seen nothing.
@@ -51,13 +51,13 @@ def write(root: Path) -> Truth:
         save_nifti(
             folder / "expert_annotations" / f"expert_annotation_{end}", by[""], SPACING, mask_backwards
         )
-        others = (("", FLAT), ("student", STUDENT), ("clinician", CLINICIAN))
+        others = (("non_expert", FLAT), ("master_student", STUDENT), ("clinician", CLINICIAN))
         for person, volumes in others:
             if (part, number) in volumes:
                 drawn = stack(volumes[part, number])
-                path = folder / "non_expert_annotations" / person / f"non_expert_annotation_{end}"
-                save_nifti(path, drawn, SPACING)
-                by[f"non-expert-{person}" if person else "non-expert"] = drawn
+                path = folder / f"{person}_annotations" / f"{person}_annotation_{end}"
+                save_nifti(path, drawn, SPACING, mask_backwards)
+                by[person.replace("_", "-")] = drawn
         # Values of the real scans go up to 254.
         pixels = np.minimum(
             np.stack([scan(SIZE, 40 + 9 * number + s, m > 0) for s, m in enumerate(by[""])]), 254

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from tests.us43d import (
     raw_bus_bra,
@@ -30,6 +30,7 @@ from tests.us43d import (
     raw_us_nerve,
     raw_usgra_seg,
 )
+from tests.us43d.truth import save_nifti
 from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.build import build
 from ultrasam.datasets.catalogue import dataset
@@ -300,3 +301,86 @@ def test_no_process_outlives_a_build_that_is_killed(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("a process is left")
+
+
+def test_a_mask_whose_header_says_other_directions_is_refused(tmp_path: Path) -> None:
+    raw_micro_seg.write(tmp_path / "raw")
+    (path,) = (tmp_path / "raw").rglob("expert_annotation_train_01.nii.gz")
+    labels = np.zeros((4, 67, 101), np.uint8)
+    labels[1] = 1
+    save_nifti(path, labels, raw_micro_seg.SPACING, turned=True)
+    outcome = run("micro_seg", tmp_path / "raw", tmp_path / "out")
+    assert any("other directions" in why and "train_01" in file for file, why in outcome.problems)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_camus_without_its_lists_is_not_complete_and_reads_none_outside(there: bool, tmp_path: Path) -> None:
+    raw_camus.write(tmp_path / "raw")
+    (lists,) = (tmp_path / "raw").rglob("database_split")
+    raw = lists.parent / "database_nifti" if there else tmp_path / "raw"
+    if not there:
+        shutil.rmtree(lists)
+    outcome = run("camus", raw, tmp_path / "out")
+    assert any(
+        "subgroup_testing.txt" in file and "for tests is not known" in why for file, why in outcome.problems
+    )
+    assert outcome.counts["images by split"].keys() == {""}
+
+
+def test_folds_and_tables_of_bus_bra_that_are_otherwise_are_told(tmp_path: Path) -> None:
+    raw_bus_bra.write(tmp_path / "raw")
+    (folds,) = (tmp_path / "raw").rglob("5-fold-cv.csv")
+    (about,) = (tmp_path / "raw").rglob("bus_data.csv")
+    text = about.read_text()
+    about.write_text(text.replace("BIRADS", "BI-RADS"))
+    outcome = run("bus_bra", tmp_path / "raw", tmp_path / "columns")
+    assert any("no column 'BIRADS'" in why for _, why in outcome.problems)
+    about.unlink()
+    outcome = run("bus_bra", tmp_path / "raw", tmp_path / "none")
+    assert any(file.endswith("bus_data.csv") for file, _ in outcome.problems)
+    folds.write_text(folds.read_text().replace(",1\n", ",1.0\n").replace(",1\r\n", ",1.0\r\n"))
+    outcome = run("bus_bra", tmp_path / "raw", tmp_path / "folds")
+    assert outcome.status == "failed" and "folds 1 to 5 were expected" in outcome.problems[0][1]
+
+
+def test_smooth_edges_of_mmotu_make_no_second_class(tmp_path: Path) -> None:
+    raw_mmotu_2d.write(tmp_path / "raw")
+    before = run("mmotu_2d", tmp_path / "raw", tmp_path / "before").counts["objects by category"]
+    for path in (tmp_path / "raw").rglob("annotations/*.PNG"):
+        if "_" not in path.stem:
+            try:
+                with Image.open(path) as picture:
+                    picture.convert("RGB").filter(ImageFilter.BoxBlur(1)).save(path)
+            except OSError:  # the damaged one
+                continue
+    after = run("mmotu_2d", tmp_path / "raw", tmp_path / "after").counts["objects by category"]
+    assert after == before
+
+
+def test_an_image_that_is_stored_turned_is_refused(tmp_path: Path) -> None:
+    raw_tn3k.write(tmp_path / "raw")
+    path = sorted((tmp_path / "raw").rglob("test-image/0000.jpg"))[0]
+    with Image.open(path) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = 3
+        picture.save(path, exif=exif)
+    outcome = run("tn3k", tmp_path / "raw", tmp_path / "out")
+    assert any("EXIF orientation 3" in why for _, why in outcome.problems)
+
+
+def test_a_test_part_that_is_too_small_is_told(tmp_path: Path) -> None:
+    raw_usgra_seg.write(tmp_path / "raw")
+    outcome = run("usgra_seg", tmp_path / "raw", tmp_path / "out", partial=False)
+    assert any("images for tests where the catalogue has 40" in why for _, why in outcome.problems)
+    raw_micro_seg.write(tmp_path / "volumes")
+    outcome = run("micro_seg", tmp_path / "volumes", tmp_path / "out", partial=False)
+    assert any("patients where the catalogue has 75" in why for _, why in outcome.problems)
+
+
+def test_a_folder_that_no_converter_knows_is_named_in_the_report(tmp_path: Path) -> None:
+    raw_micro_seg.write(tmp_path / "raw")
+    (folder,) = (tmp_path / "raw").rglob("train")
+    (folder / "notes").mkdir()
+    run("micro_seg", tmp_path / "raw", tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "micro_seg" / "report.json").read_bytes())
+    assert any(one["file"].endswith("train/notes") for one in report["left out"])

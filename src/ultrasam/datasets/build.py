@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -28,10 +25,10 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir, shown
 from ultrasam.core.workplace import own_folder, remove_temporary_files
 from ultrasam.datasets.catalogue import Dataset
-from ultrasam.datasets.convert import BuildStopped, Converted, Job, convert, fingerprint
+from ultrasam.datasets.convert import BuildStopped, Job, convert, fingerprint
 from ultrasam.datasets.journal import Journal, Json
 from ultrasam.datasets.plan import Plan, make_plan
-from ultrasam.datasets.processes import process_pool
+from ultrasam.datasets.processes import ProcessKilled, in_processes
 from ultrasam.datasets.raw import opened_raw, signature
 from ultrasam.datasets.record import Found
 from ultrasam.datasets.results import (
@@ -44,9 +41,6 @@ from ultrasam.datasets.results import (
     write_failure,
     write_results,
 )
-
-# Groups given to each process beyond the one that it works on.
-WAITING = 2
 
 Tell = Callable[[int, int], None]
 
@@ -108,10 +102,14 @@ def _convert_missing(
         else:
             waiting[key] = Job(group, dataset.id, dataset.category_names, images, dataset.keep_negatives)
     tell(done, plan.images)
-    for key, result in _converted(waiting, jobs):
-        journal.add(key, result, plan.root)
-        done += len(waiting[key].group.records)
-        tell(done, plan.images)
+    results = in_processes(convert, waiting.values(), min(jobs, max(len(waiting), 1)))
+    try:
+        for key, result in zip(waiting, results, strict=True):
+            journal.add(key, result, plan.root)
+            done += len(waiting[key].group.records)
+            tell(done, plan.images)
+    except ProcessKilled as error:
+        raise BuildStopped(f"{error}; what is done is kept") from None
 
 
 def _is_whole(group: Json, images: Path) -> bool:
@@ -119,32 +117,6 @@ def _is_whole(group: Json, images: Path) -> bool:
     entries = group["entries"]
     there = all(size_of(images / entry["image"]["file_name"]) == entry["bytes"] for entry in entries)
     return there and not group["problems"]
-
-
-def _converted(waiting: dict[str, Job], jobs: int) -> Iterator[tuple[str, Converted]]:
-    """Each job's result, in the order of the jobs; a few at a time are under way."""
-    if jobs == 1 or len(waiting) < 2:
-        yield from ((key, convert(job)) for key, job in waiting.items())
-        return
-    pool = process_pool(min(jobs, len(waiting)))
-    under_way: deque[tuple[str, Future[Converted]]] = deque()
-    try:
-        for key, job in waiting.items():
-            under_way.append((key, pool.submit(convert, job)))
-            if len(under_way) >= jobs + WAITING:
-                first, future = under_way.popleft()
-                yield first, future.result()
-        while under_way:
-            first, future = under_way.popleft()
-            yield first, future.result()
-    except BrokenProcessPool:
-        raise BuildStopped(
-            "a process that converts was killed, perhaps for want of memory: run again, with fewer --jobs; "
-            "what is "
-            "done is kept"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def converter(name: str) -> Callable[[Path], Iterable[Found]]:

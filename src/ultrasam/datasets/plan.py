@@ -10,7 +10,7 @@ from pathlib import Path
 from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.convert import Group, grouped
 from ultrasam.datasets.readers.archives import is_archive
-from ultrasam.datasets.readers.folders import files
+from ultrasam.datasets.readers.folders import files, listing
 from ultrasam.datasets.record import Found, Missing, Problem, Record, Skipped, Table
 
 # Texts that come with data sets, and pictures of no patient cannot be told from others: only texts are passed
@@ -69,6 +69,7 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
     mentioned |= {*tables, *(entry.path for entry in skipped), *(problem.path for problem in problems)}
     mentioned |= {path for problem in problems for path in problem.also}
     problems += _unexpected(mentioned, {path.parent for record in found for path in record.files})
+    skipped += _unknown_folders(mentioned, {path.parent for record in found for path in record.files}, root)
     return Plan(root, tuple(grouped(unique)), tuple(tables), tuple(skipped), tuple(problems), tuple(missing))
 
 
@@ -88,6 +89,15 @@ def _unique(records: list[Record], problems: list[Problem]) -> Iterator[Record]:
                     record.files[0], f"and {other.name} would both become {record.name}.png: keep one of them"
                 )
             )
+
+
+def _unknown_folders(mentioned: set[Path], folders: set[Path], root: Path) -> Iterator[Skipped]:
+    """Folders beside those of the records in which nothing was looked for; no problem, but to be told."""
+    known = {parent for path in mentioned for parent in (path, *path.parents)}
+    for parent in sorted({folder.parent for folder in folders if folder != root}):
+        for folder in listing(parent):
+            if folder.is_dir() and folder not in known:
+                yield Skipped(folder, "a folder that the converter does not know")
 
 
 def _unexpected(mentioned: set[Path], folders: set[Path]) -> Iterator[Problem]:

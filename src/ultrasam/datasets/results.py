@@ -77,8 +77,10 @@ def write_results(
             )
             for one in plan.missing
         ]
-        difference = count_difference(dataset, counts["images"])
-        problems += [("", difference)] if difference else []
+        tests = counts["images by split"].get("test", 0)
+        problems += [
+            ("", text) for text in count_differences(dataset, counts["images"], tests, counts["cases"])
+        ]
     status: Status = "incomplete" if problems else "complete"
     report = {
         "dataset": dataset.id,
@@ -197,16 +199,21 @@ def _counted(dataset: Dataset, groups: Iterable[Json]) -> tuple[Json, list[str]]
     return counts, sorted(annotators)
 
 
-def count_difference(dataset: Dataset, images: int) -> str:
-    """What is to be said if a set has far fewer or more images than the catalogue; "" if not or not known."""
-    expected = dataset.images
-    if expected is None or abs(images - expected) <= TOLERANCE * expected:
-        return ""
-    return (
-        f"{images:,} images where the catalogue has {expected:,}: the download is not complete, or this is "
+def count_differences(dataset: Dataset, images: int, tests: int, cases: int) -> list[str]:
+    """What is to be said if a set has far fewer or more images, or images for tests, than the catalogue.
+
+    Where the number of images is not known, that of the patients is compared with `cases`.
+    """
+    pairs = [("images", images, dataset.images), ("images for tests", tests, dataset.tests)]
+    if dataset.images is None:
+        pairs.append(("patients", cases, dataset.patients))
+    return [
+        f"{found:,} {what} where the catalogue has {expected:,}: the download is not complete, or this is "
         "another "
         "edition (a part is built without complaint with --partial)"
-    )
+        for what, found, expected in pairs
+        if expected is not None and abs(found - expected) > TOLERANCE * expected
+    ]
 
 
 def _write_coco(path: Path, dataset: Dataset, annotator: str, groups: Callable[[], Iterator[Json]]) -> None:

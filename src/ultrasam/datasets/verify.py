@@ -17,8 +17,8 @@ from ultrasam.core.files import reason, sha256_of, shown
 from ultrasam.core.masks import box_of, decode_segmentation
 from ultrasam.datasets.catalogue import DATASETS
 from ultrasam.datasets.plan import first_of
-from ultrasam.datasets.processes import process_pool
-from ultrasam.datasets.results import ANNOTATIONS, MANIFEST, REPORT, count_difference, digest_of
+from ultrasam.datasets.processes import in_processes
+from ultrasam.datasets.results import ANNOTATIONS, MANIFEST, REPORT, count_differences, digest_of
 from ultrasam.io.coco import Coco, CocoAnnotation, CocoImage, read_coco
 
 CHUNK = 32
@@ -94,7 +94,7 @@ def verify(
 ) -> Iterator[Checked]:
     """Look at each set, one after the other; `tell` hears (set, images done, images).
 
-    Ids are compared over all of them.
+    Ids are compared over all of them. Raises UltrasamError if a process is killed.
     """
     owner: dict[int, str] = {}
     for folder in folders:
@@ -122,7 +122,8 @@ def _verified(
             drawn[annotation.image_id].append(annotation)
         done = 0
         chunks = list(_chunks(folder, coco, drawn, shas))
-        for chunk, (wrong, found) in zip(chunks, _mapped(chunks, jobs), strict=True):
+        results = in_processes(_check, chunks, min(jobs, max(len(chunks), 1)))
+        for chunk, (wrong, found) in zip(chunks, results, strict=True):
             findings += (Finding(name, *one) for one in wrong)
             shas |= found
             done += len(chunk.images)
@@ -197,14 +198,6 @@ def _chunks(
         yield _Chunk(folder, images, tuple(tuple(drawn[image.id]) for image in images), unread)
 
 
-def _mapped(chunks: list[_Chunk], jobs: int) -> Iterator[tuple[list[tuple[str, str, str]], dict[str, str]]]:
-    if jobs == 1 or len(chunks) < 2:
-        yield from map(_check, chunks)
-        return
-    with process_pool(min(jobs, len(chunks))) as pool:
-        yield from pool.map(_check, chunks)
-
-
 def _check(chunk: _Chunk) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
     """What is wrong with the images and masks, (kind, file, reason), and the SHA-256 of each image."""
     wrong: list[tuple[str, str, str]] = []
@@ -274,8 +267,9 @@ def _check_splits(coco: Coco, note: _Note) -> None:
 def _check_counts(coco: Coco, manifest: dict[str, Any], name: str, note: _Note) -> None:
     if name not in DATASETS or manifest.get("partial"):
         return
-    difference = count_difference(DATASETS[name], len(coco.images))
-    if difference:
+    tests = sum(image.split == "test" for image in coco.images)
+    cases = len({image.case_id for image in coco.images})
+    for difference in count_differences(DATASETS[name], len(coco.images), tests, cases):
         note("count", "", difference)
     used = {annotation.category_id for annotation in coco.annotations}
     for category in coco.categories:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, shown
@@ -59,6 +59,22 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         ) from None
     except Exception as error:  # damaged files make the decoders raise nearly anything
         raise UltrasamError(f"{shown(path)} is damaged ({reason(error)}): copy or export it again") from error
+
+
+def stored_pixels(path: Path) -> ByteArray:
+    """The first picture of a file as (H, W) or (H, W, 3) uint8, as it is stored.
+
+    Raises UltrasamError for a damaged file, and for one that is to be turned for display: whether its mask
+    was drawn before or after is not known.
+    """
+    with opened_image(path) as image:
+        image.load()
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if turned not in (0, 1):
+            raise UltrasamError(
+                f"{shown(path)} is stored turned (EXIF orientation {turned}): save it as it is to be seen"
+            )
+        return _to_array(image)
 
 
 def _to_array(image: Image.Image) -> ByteArray:

@@ -83,6 +83,11 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     return _Volume(path).size
 
 
+def read_direction(path: Path) -> NDArray[np.float64]:
+    """`Volume.direction`, from the header alone. Raises UltrasamError as `read_volume` does."""
+    return _Volume(path).direction
+
+
 class _Volume:
     """The header of a file; its pixels, one 3-D volume at a time, when they are asked for."""
 

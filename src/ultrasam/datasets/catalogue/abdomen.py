@@ -30,6 +30,7 @@ DATASETS = (
         split="Five folds of the authors. The validation part of fold 0 is the test part of US-43d: 106 "
         "images.",
         images=514,
+        tests=106,
         patients=514,
         counts="514 cases. The authors' tables add up to 251 leiomyomas and 263 GIST; the UltraSam paper "
         "states 251 GIST and 263 leiomyomas.",

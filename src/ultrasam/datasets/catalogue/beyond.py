@@ -26,6 +26,7 @@ DATASETS = (
         cases="Not given: the files name no patients.",
         split="The folder dataset/test: 40 images.",
         images=244,
+        tests=40,
         counts="204 images for training and 40 for tests.",
         in_us43d=False,
         quirks=("Some images are near-duplicates of others, and the files do not tell which.",),

@@ -146,6 +146,7 @@ DATASETS = (
         cases="A patient: column Case of bus_data.csv, also the number in the name (to be confirmed)",
         split="Fold 1 of the five in 5-fold-cv.csv is the test part of US-43d: about 375 images.",
         images=1875,
+        tests=375,
         patients=1064,
         counts="1,875 images of 1,064 patients: 722 benign and 342 malignant cases.",
         reference=(13,),

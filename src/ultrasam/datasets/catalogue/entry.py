@@ -54,6 +54,8 @@ class Dataset:
     """What the source holds out for tests, if anything."""
     images: int | None = None
     """Images with their masks, as the source or the literature counts them; None if not known."""
+    tests: int | None = None
+    """Those of the images that the source holds out for tests; None if there are none or it is not known."""
     patients: int | None = None
     counts: str = ""
     """Where these numbers come from and what else is counted."""

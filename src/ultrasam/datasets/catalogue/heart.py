@@ -18,7 +18,7 @@ DATASETS = (
         name="CAMUS: the left heart in two views",
         paper="Leclerc et al. 2019, IEEE Transactions on Medical Imaging 38(9):2198-2210, "
         "doi:10.1109/TMI.2019.2900516",
-        url="https://humanheart-project.creatis.insa-lyon.fr/database/#collection/6373703d73e9f0047faa1bc8g",
+        url="https://humanheart-project.creatis.insa-lyon.fr/database/#collection/6373703d73e9f0047faa1bc8",
         licence="CC BY-NC-SA 4.0; any use has to cite the article (to be confirmed)",
         terms="non-commercial",
         access=(

@@ -49,6 +49,7 @@ DATASETS = (
         split="The authors' val_cls.txt is the test part of US-43d: 469 images; train_cls.txt has 1,000 "
         "(to be confirmed)",
         images=1469,
+        tests=469,
         patients=247,
         counts="1,469 images of 247 patients by the UltraSam paper; the authors count 294 patients in OTU_2d "
         "and OTU_3d (to be confirmed)",
@@ -103,8 +104,9 @@ DATASETS = (
         probe=_MICRO_US_PROBE,
         categories=_PROSTATE,
         layout=""
-        "{train,test}/{micro_ultrasound_scans,expert_annotations,non_expert_annotations}/NAME_NN.nii.gz, "
-        "for instance microUS_train_01.nii.gz. Masks are 0 and 1.",
+        "{train,test}/{micro_ultrasound_scans,expert_annotations}/NAME_NN.nii.gz, for instance "
+        "microUS_train_01.nii.gz; further train/non_expert_annotations and "
+        "test/{clinician,master_student,medical_student}_annotations. Masks are 0 and 1 (to be confirmed)",
         folders=("Micro_Ultrasound_Prostate_Segmentation_Dataset", "MicroSeg"),
         cases="A patient: the part, train or test, and the number.",
         split="The folder test: 20 of the 75 patients.",
@@ -113,7 +115,8 @@ DATASETS = (
         reference=(23,),
         quirks=(
             "The numbers begin anew in test: train 01 and test 01 are two patients.",
-            "A non-expert has drawn the prostate too.",
+            "Others have drawn the prostate too: a student in train, a clinician and two students in test "
+            "(to be confirmed)",
         ),
     ),
     Dataset(
@@ -128,8 +131,8 @@ DATASETS = (
         organs=("prostate",),
         probe=_MICRO_US_PROBE,
         categories=_PROSTATE,
-        layout="Folders microUS_train, microUS_test, expert_annotation_train and expert_annotation_test with "
-        "NAME_NN.nii.gz (to be confirmed)",
+        layout="As micro_seg; files microUS_train_NN.nii.gz, expert_annotation_train_NN.nii.gz and "
+        "nonexpert_annotation_train_NN.nii.gz (to be confirmed)",
         folders=("MUP",),
         cases="A patient: the part, train or test, and the number.",
         split="As micro_seg: 20 of the 75 patients.",

@@ -96,11 +96,12 @@ DATASETS = (
         cases="Not given: the files name no patients.",
         split="The folders test-image and test-mask: 614 images.",
         images=3493,
+        tests=614,
         patients=2421,
         counts="2,879 images for training and validation, 614 for tests.",
         reference=(15,),
         quirks=(
-            "The same number in the two parts is another image.",
+            "The same number in the two parts is another image (to be confirmed)",
             "Masks are JPEG: their edges have values between 0 and 255.",
             "Malignancy (0 or 1) stands in the two CSV files.",
         ),

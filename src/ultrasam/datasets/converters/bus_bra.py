@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.readers.folders import files, find_folder, missing_from, pairs
 from ultrasam.datasets.readers.masks import load_pair
-from ultrasam.datasets.readers.tables import rows_by
+from ultrasam.datasets.readers.tables import Row, rows_by
 from ultrasam.datasets.record import Found, Problem, Record, Table
 
 # Columns of the second table and what they become.
 ABOUT = {"BIRADS": "birads", "Histology": "histology", "Device": "device", "Side": "side"}
 TEST_FOLD = "1"
+FOLDS = {"1", "2", "3", "4", "5"}
 
 
 def records(raw: Path) -> Iterator[Found]:
@@ -21,16 +23,21 @@ def records(raw: Path) -> Iterator[Found]:
     folds, about = root / "5-fold-cv.csv", root / "bus_data.csv"
     yield Table(folds)
     fold_of = rows_by(folds, "ID", "Pathology", "kFold")
-    more = {}
-    if about.exists():
-        yield Table(about)
-        more = rows_by(about, "ID")
+    if unknown := {row["kFold"] for row in fold_of.values()} - FOLDS:
+        raise UltrasamError(f"{folds} has the fold {min(unknown)!r}: folds 1 to 5 were expected")
+    yield Table(about)
+    more: dict[str, Row] = {}
+    try:
+        more = rows_by(about, "ID", "Case", "Pathology", *ABOUT)
+    except UltrasamError as error:
+        yield Problem.of(about, error)
     matched, problems = pairs(
         files(root / "Images"), files(root / "Masks"), r"bus_(\d+)-(\w+)\.png", r"mask_(\d+)-(\w+)\.png"
     )
     yield from problems
     yield from missing_from(folds, fold_of, (path.stem for path in files(root / "Images")))
     fold_of_case: dict[str, str] = {}
+    cases: dict[str, str] = {}
     for key, image, mask in matched:
         row = fold_of.get(image.stem)
         pathology = row["Pathology"].lower() if row else ""
@@ -43,6 +50,12 @@ def records(raw: Path) -> Iterator[Found]:
             yield Problem(image, f"is in another fold than the rest of patient {case}", (mask,))
             continue
         extra = more.get(image.stem, {})
+        if extra and (extra["Pathology"].lower(), cases.setdefault(case, extra["Case"])) != (
+            pathology,
+            extra["Case"],
+        ):
+            yield Problem(image, f"has another class or patient in {about.name} than elsewhere", (mask,))
+            continue
         yield Record(
             case=case,
             view=view,

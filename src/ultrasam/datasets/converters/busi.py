@@ -23,7 +23,7 @@ def records(raw: Path) -> Iterator[Found]:
         images: dict[str, Path] = {}
         masks: dict[str, list[Path]] = defaultdict(list)
         for path in files(root / pathology, ".png"):
-            match = re.fullmatch(rf"{pathology} \((\d+)\)(_mask(_\d+)?)?\.png", path.name)
+            match = re.fullmatch(rf"{pathology} \((\d+)\)(_mask(_\d+)?)?\.png", path.name, re.IGNORECASE)
             if match and match[2]:
                 masks[match[1]].append(path)
             elif match:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.datasets.readers.folders import files, find_folder, pairs
+from ultrasam.datasets.readers.folders import FolderNotFound, files, find_folder, pairs
 from ultrasam.datasets.readers.masks import load_pair, read_pixels
 from ultrasam.datasets.readers.polygons import Point, fill_polygons, read_marks_xml
 from ultrasam.datasets.record import Found, Object, Problem, Record, Sample, Skipped, Table
@@ -19,7 +19,7 @@ from ultrasam.datasets.record import Found, Object, Problem, Record, Sample, Ski
 def records(raw: Path) -> Iterator[Found]:
     try:
         root = find_folder(raw, "1_or_data/image", "1_or_data/mask")
-    except UltrasamError:
+    except FolderNotFound:
         if not any(raw.rglob("*.xml")):
             raise
         yield from _from_source(find_folder(raw, "[0-9]*.xml"))

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ultrasam.core.errors import UltrasamError
-from ultrasam.datasets.readers.folders import files, find_folder, keyed, missing_from
+from ultrasam.datasets.readers.folders import FolderNotFound, files, find_folder, keyed, missing_from
 from ultrasam.datasets.readers.masks import by_label, read_labels, read_pixels
 from ultrasam.datasets.readers.polygons import read_via_csv
 from ultrasam.datasets.record import Found, Object, Problem, Record, Sample, Table
@@ -32,6 +31,8 @@ def records(raw: Path) -> Iterator[Found]:
         yield Table(table)
         about = read_via_csv(table)
         yield from missing_from(table, about, (path.name for path in images.values()))
+    else:
+        yield Problem(table, "is missing: view and quality are not known")
     drawn: dict[str, list[tuple[Path, str, str]]] = {key: [] for key in images}
     for number, annotator in ANNOTATORS.items():
         for kind in ("capsule", "regions"):
@@ -65,7 +66,7 @@ def _image_folder(raw: Path, labels: Path) -> Path:
     """The folder of images, which come by another way than the labels; else the one among the labels."""
     try:
         return find_folder(raw, "*_IM-*_anon.png", besides=labels)
-    except UltrasamError:
+    except FolderNotFound:
         if (labels / "images").is_dir():
             return labels / "images"
         raise

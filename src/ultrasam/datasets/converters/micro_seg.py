@@ -1,4 +1,4 @@
-"""MicroSeg: the prostate in micro-ultrasound, NIfTI stacks; non-experts have drawn it too."""
+"""MicroSeg: the prostate in micro-ultrasound, NIfTI stacks; others than the expert have drawn it too."""
 
 from __future__ import annotations
 
@@ -25,24 +25,30 @@ def records(raw: Path) -> Iterator[Found]:
         scans, expert = files(folder / "micro_ultrasound_scans"), files(folder / "expert_annotations")
         matched, problems = pairs(scans, expert, VOLUME, VOLUME)
         yield from problems
-        others = dict(_others(folder / "non_expert_annotations"))
+        others = dict(_others(folder))
         for number, scan, mask in matched:
-            masks = {"": mask} | {name: paths[number] for name, paths in others.items() if number in paths}
+            masks = {"": mask}
             try:
-                count = count_slices(scan, *masks.values())
+                count = count_slices(scan, mask)
             except UltrasamError as error:
-                yield Problem.of(scan, error, tuple(masks.values()))
+                drawn = [paths[number] for paths in others.values() if number in paths]
+                yield Problem.of(scan, error, (mask, *drawn))
                 continue
+            for annotator, paths in others.items():
+                if number in paths:
+                    try:
+                        count_slices(scan, paths[number])
+                        masks[annotator] = paths[number]
+                    except UltrasamError as error:
+                        yield Problem.of(paths[number], error)
             for index in range(count):
                 load = partial(load_slice, scan, masks, NAMES, index)
-                paths = (scan, *masks.values())
-                yield Record(case=f"{split}-{number}", frame=index, files=paths, load=load, split=split)
+                used = (scan, *masks.values())
+                yield Record(case=f"{split}-{number}", frame=index, files=used, load=load, split=split)
 
 
 def _others(folder: Path) -> Iterator[tuple[str, dict[str, Path]]]:
-    """The masks of each non-expert by number: in a folder of each, or all in one."""
-    if folder.exists():
-        if files(folder):
-            yield "non-expert", keyed(files(folder), VOLUME)[0]
-        for below in filter(Path.is_dir, listing(folder)):
-            yield f"non-expert-{below.name}", keyed(files(below), VOLUME)[0]
+    """The masks by number of whoever else has drawn: folders such as clinician_annotations."""
+    for below in listing(folder):
+        if below.is_dir() and below.name.endswith("_annotations") and below.name != "expert_annotations":
+            yield below.name.removesuffix("_annotations").replace("_", "-"), keyed(files(below), VOLUME)[0]

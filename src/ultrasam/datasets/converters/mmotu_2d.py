@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.readers.folders import files, find_folder, missing_from, pairs
 from ultrasam.datasets.readers.masks import read_colours, read_pixels
 from ultrasam.datasets.readers.tables import read_list
-from ultrasam.datasets.record import Found, Problem, Record, Sample, Skipped, Table
+from ultrasam.datasets.record import Found, Object, Problem, Record, Sample, Skipped, Table
 
 # In the order of the numbers 0 to 7 in the lists.
 COLOURS = {
@@ -55,6 +57,10 @@ def records(raw: Path) -> Iterator[Found]:
 def _load(image: Path, mask: Path, name: str) -> Sample:
     pixels = read_pixels(image)
     painted = read_colours(mask, COLOURS, pixels.shape)
-    if painted and name not in (found := {entry.category for entry in painted}):
-        raise UltrasamError(f"{mask} is painted as {' and '.join(sorted(found))}, but listed as {name}")
-    return Sample(pixels, painted)
+    if not painted:
+        return Sample(pixels, ())
+    # Where an edge is smooth, the colours of two classes fade to black through those of two others.
+    most = max(painted, key=lambda entry: int(entry.mask.sum()))
+    if most.category != name:
+        raise UltrasamError(f"{mask} is painted as {most.category}, but listed as {name}")
+    return Sample(pixels, (Object(name, np.logical_or.reduce([entry.mask for entry in painted])),))

@@ -20,6 +20,8 @@ def records(raw: Path) -> Iterator[Found]:
         if table.exists():
             yield Table(table)
             malignant = read_list(table)
+        else:
+            yield Problem(table, "is missing: malignancy is not known")
         images, masks = files(root / f"{part}-image"), files(root / f"{part}-mask")
         matched, problems = pairs(images, masks, r"(\d+)\.jpe?g", r"(\d+)\.jpe?g")
         yield from problems

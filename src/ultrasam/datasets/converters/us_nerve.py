@@ -12,7 +12,7 @@ from ultrasam.datasets.record import Found, Record, Skipped
 
 
 def records(raw: Path) -> Iterator[Found]:
-    root = find_folder(raw, "train")
+    root = find_folder(raw, "train/*_mask.tif")
     if (root / "test").exists():
         yield Skipped(root / "test", "the test set has no masks")
     images = files(root / "train", ".tif")

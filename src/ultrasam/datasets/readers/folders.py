@@ -15,8 +15,12 @@ from ultrasam.datasets.record import Missing, Problem
 
 # An archive unpacked by hand lies in a folder of its name, often twice, and some sets add a level of their
 # own.
-DEEPEST = 4
+DEEPEST = 6
 _JUNK = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini", re.IGNORECASE)
+
+
+class FolderNotFound(UltrasamError):
+    """No folder has what a set has; one that has it twice is another error."""
 
 
 class Pair(NamedTuple):
@@ -73,7 +77,7 @@ def find_folder(raw: Path, *inside: str, besides: Path | None = None) -> Path:
     advice = "the download is not complete, or its layout has changed"
     if archives:
         advice = f"unpack {archives[0].name} where it lies"
-    raise UltrasamError(f"{shown(raw)} holds no folder with {' and '.join(inside)} in it: {advice}")
+    raise FolderNotFound(f"{shown(raw)} holds no folder with {' and '.join(inside)} in it: {advice}")
 
 
 def find_file(raw: Path, name: str) -> Path | None:

@@ -13,7 +13,7 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
 from ultrasam.core.geometry import BoolArray, ByteArray
 from ultrasam.datasets.record import Object, Sample
-from ultrasam.io.images import opened_image, read_image
+from ultrasam.io.images import opened_image, stored_pixels
 
 THRESHOLD = 127
 # Grey levels of a black and white mask stay near black or white even after JPEG; a picture's do not.
@@ -29,7 +29,7 @@ Labels = NDArray[np.integer]
 
 def read_pixels(path: Path) -> ByteArray:
     """The first picture of an image file, (H, W) or (H, W, 3) uint8. Raises UltrasamError if damaged."""
-    return read_image(path).frames[0]
+    return stored_pixels(path)
 
 
 def read_grey(path: Path) -> ByteArray:

@@ -8,14 +8,27 @@ from pathlib import Path
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
 from ultrasam.datasets.readers.masks import by_label, check_labels, on_grid
-from ultrasam.datasets.readers.volumes import slice_image, slice_labels, slice_spacing, stored_slices
+from ultrasam.datasets.readers.volumes import (
+    same_direction,
+    slice_image,
+    slice_labels,
+    slice_spacing,
+    stored_slices,
+)
 from ultrasam.datasets.record import Object, Sample
 
 
 def count_slices(scan: Path, *masks: Path) -> int:
-    """Slices in the plane of acquisition, from the headers. Raises UltrasamError if a mask has other ones."""
+    """Slices in the plane of acquisition, from the headers.
+
+    Raises UltrasamError if a mask has other ones, or other directions.
+    """
     count = stored_slices(scan)
     for mask in masks:
+        if not same_direction(scan, mask):
+            raise UltrasamError(
+                f"{shown(mask)} has other directions in its header than {scan.name}: one would be turned"
+            )
         if (other := stored_slices(mask)) != count:
             raise UltrasamError(f"{shown(mask)} has {other} slices, its image {count}")
     return count

@@ -4,13 +4,15 @@ Planes, in which a slice is looked at:
 
 - "acquisition": the first two axes of the file, the first to the right and the second down; the third counts
   the slices or times in their stored order. An axis of the picture whose header says that it points to the
-  patient's right, front or feet is reversed, so that a file written in one convention (NIfTI's identity) and
-  one written in the other (DICOM's) give the same picture.
+  patient's right or front, or downwards to the head, is reversed, so that a file written in one convention
+  (NIfTI's identity) and one written in the other (DICOM's) give the same picture.
 - "axial", "coronal", "sagittal": the planes of the patient as radiology shows them, whatever the order of the
   axes. Axial: the patient's left on the right, the back below; from the feet up. Coronal: left on the right,
   the feet below; from front to back. Sagittal: the back on the right, the feet below; from right to left.
 
-Image and mask are turned each by its own header. Oblique directions count as the nearest axis.
+Oblique directions count as the nearest axis. A header may be wrong: files are often written without a thought
+for it. So an image and a mask whose headers differ are refused (`stacks.count_slices`) rather than turned
+apart.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import check_file, shown
 from ultrasam.core.geometry import ByteArray
 from ultrasam.io.images import black_and_white, scale_to_bytes
-from ultrasam.io.volumes import read_shape, read_values
+from ultrasam.io.volumes import read_direction, read_shape, read_values
 
 Plane = Literal["acquisition", "axial", "coronal", "sagittal"]
 
@@ -42,6 +44,12 @@ _VIEWS = {
 def stored_slices(path: Path) -> int:
     """Slices in the plane of acquisition, from the header alone. Raises UltrasamError for a damaged file."""
     return read_shape(check_file(path))[2]
+
+
+def same_direction(first: Path, second: Path) -> bool:
+    """Whether the axes of two volumes run the same way, by their headers and up to a small angle."""
+    one, other = (read_direction(check_file(path)) for path in (first, second))
+    return one.shape == other.shape and bool(np.allclose(one, other, atol=0.1))
 
 
 def slice_values(path: Path, index: int, plane: Plane = "acquisition") -> NDArray[Any]:
@@ -92,7 +100,9 @@ def _oriented(path: Path, plane: Plane) -> tuple[NDArray[Any], tuple[float, floa
     anatomical = _nearest_axes(direction)
     backwards = [direction[anatomical[axis], axis] < 0 for axis in range(3)]
     if plane == "acquisition":
-        order, reverse = [0, 1, 2], [backwards[0], backwards[1], False]
+        # Down is to the feet, where the header says so.
+        down = direction[2, 1] > 0 if anatomical[1] == 2 else backwards[1]
+        order, reverse = [0, 1, 2], [backwards[0], bool(down), False]
     else:
         order = [anatomical.index(axis) for axis, _ in _VIEWS[plane]]
         reverse = [backwards[axis] != turned for axis, (_, turned) in zip(order, _VIEWS[plane], strict=True)]
