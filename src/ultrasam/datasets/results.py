@@ -66,21 +66,7 @@ def write_results(
     Raises BuildStopped if something cannot be written.
     """
     counts, annotators = _counted(dataset, journal.all_of(keys))
-    found = [[relative(problem.path, plan.root), problem.reason] for problem in plan.problems]
-    found += [problem for group in journal.all_of(keys) for problem in group["problems"]]
-    problems = [_shortened(problem, plan.root) for problem in found]
-    if not partial:
-        problems += [
-            (
-                relative(one.table, plan.root),
-                f"lists {len(one.names)} files that are missing: {first_of(one.names)}",
-            )
-            for one in plan.missing
-        ]
-        tests = counts["images by split"].get("test", 0)
-        problems += [
-            ("", text) for text in count_differences(dataset, counts["images"], tests, counts["cases"])
-        ]
+    problems = _problems(dataset, plan, journal.all_of(keys), None if partial else counts)
     status: Status = "incomplete" if problems else "complete"
     report = {
         "dataset": dataset.id,
@@ -92,17 +78,10 @@ def write_results(
             {"file": relative(entry.path, plan.root), "reason": entry.reason} for entry in plan.skipped
         ],
     }
-    inputs = {file: (size, sha) for group in journal.all_of(keys) for file, size, sha in group["inputs"]}
-    for table in plan.tables:
-        with contextlib.suppress(UltrasamError, OSError):  # one that cannot be read has its own problem
-            inputs[relative(table, plan.root)] = (table.stat().st_size, sha256_of(table))
     pictures = {
-        entry["image"]["file_name"]: entry for group in journal.all_of(keys) for entry in group["entries"]
-    }
-    images = {
-        "files": len(pictures),
-        "bytes": sum(entry["bytes"] for entry in pictures.values()),
-        "sha256": digest_of({name: entry["sha256"] for name, entry in pictures.items()}),
+        entry["image"]["file_name"]: (entry["bytes"], entry["sha256"])
+        for group in journal.all_of(keys)
+        for entry in group["entries"]
     }
     known = earlier_images(folder)
     known |= {e["image"]["file_name"] for group in journal.all_of(list(journal)) for e in group["entries"]}
@@ -124,16 +103,44 @@ def write_results(
             "counts": counts,
             "expected images": dataset.images,
             "results": {name: sha256_of(folder / name) for name in map(annotation_file, annotators)},
-            "images": images,
-            "inputs": [
-                {"file": file, "bytes": size, "sha256": sha} for file, (size, sha) in sorted(inputs.items())
-            ],
+            "images": {
+                "files": len(pictures),
+                "bytes": sum(size for size, _ in pictures.values()),
+                "sha256": digest_of({name: sha for name, (_, sha) in pictures.items()}),
+            },
+            "inputs": _inputs(plan, journal.all_of(keys)),
         }
         _write_json(folder / MANIFEST, manifest)
         atomic_write_text(folder / STATE, f"{state}\n")
     except UltrasamError as error:
         raise BuildStopped(str(error)) from None
     return Outcome(dataset.id, status, counts, tuple(problems))
+
+
+def _problems(
+    dataset: Dataset, plan: Plan, groups: Iterator[Json], counts: Json | None
+) -> list[tuple[str, str]]:
+    """(file, reason) of all that could not be used; with `counts` also of what the set should have."""
+    found = [[relative(problem.path, plan.root), problem.reason] for problem in plan.problems]
+    found += [problem for group in groups for problem in group["problems"]]
+    problems = [_shortened(problem, plan.root) for problem in found]
+    if counts is None:
+        return problems
+    for one in plan.missing:
+        text = f"lists {len(one.names)} files that are missing: {first_of(one.names)}"
+        problems.append((relative(one.table, plan.root), text))
+    tests = counts["images by split"].get("test", 0)
+    differences = count_differences(dataset, counts["images"], tests, counts["cases"])
+    return [*problems, *(("", text) for text in differences)]
+
+
+def _inputs(plan: Plan, groups: Iterator[Json]) -> list[Json]:
+    """Every file that was read, with its size and SHA-256, by name."""
+    inputs = {file: (size, sha) for group in groups for file, size, sha in group["inputs"]}
+    for table in plan.tables:
+        with contextlib.suppress(UltrasamError, OSError):  # one that cannot be read has its own problem
+            inputs[relative(table, plan.root)] = (table.stat().st_size, sha256_of(table))
+    return [{"file": file, "bytes": size, "sha256": sha} for file, (size, sha) in sorted(inputs.items())]
 
 
 def write_failure(dataset: Dataset, folder: Path, reason: str) -> Outcome:
