@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from itertools import groupby
@@ -21,7 +21,7 @@ from ultrasam.core.geometry import ByteArray
 from ultrasam.core.masks import box_of, encode_rle
 from ultrasam.datasets.raw import file_state
 from ultrasam.datasets.readers.masks import parts
-from ultrasam.datasets.record import Object, Problem, Record, Sample
+from ultrasam.datasets.record import Problem, Record, Sample
 
 # Images that are not frames of one file go in groups of so many: less waiting for each other, fewer lines in
 # the journal.
@@ -118,6 +118,9 @@ def convert(job: Job) -> Converted:
     for record in job.group.records:
         try:
             sample = _loaded(record, job.categories)
+            if not sample.objects and not job.keep_negatives:
+                empty += 1
+                continue
             data = encode_png(sample.image)
         except UltrasamError as error:
             problems.append(Problem(record.files[0], str(error)))
@@ -129,10 +132,6 @@ def convert(job: Job) -> Converted:
         except Exception as error:  # whatever a library makes of damaged or odd files costs one image
             text = f"cannot be converted ({type(error).__name__}: {reason(error)})"
             problems.append(Problem(record.files[0], text))
-            continue
-        drawn = [entry for entry in sample.objects if entry.mask.any()]
-        if not drawn and not job.keep_negatives:
-            empty += 1
             continue
         try:
             atomic_write(job.images / f"{record.name}.png", data)
@@ -176,7 +175,9 @@ def _hash63(text: str) -> int:
 
 
 def _loaded(record: Record, categories: Sequence[str]) -> Sample:
-    """The pixels of a record. Raises UltrasamError if they break the contract of a sample."""
+    """The pixels of a record, without empty masks. Raises UltrasamError if they break the contract of a
+    sample.
+    """
     sample = record.load()
     image = sample.image
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
@@ -197,10 +198,9 @@ def _loaded(record: Record, categories: Sequence[str]) -> Sample:
             height, width = entry.mask.shape
             raise UltrasamError(
                 f"{shown(record.files[0])} is {image.shape[1]} x {image.shape[0]} pixels, a mask of it "
-                f"{width} x "
-                f"{height}"
+                f"{width} x {height}"
             )
-    return sample
+    return replace(sample, objects=tuple(entry for entry in sample.objects if entry.mask.any()))
 
 
 def _entry(record: Record, sample: Sample, job: Job, png: bytes) -> Json:
@@ -223,7 +223,7 @@ def _entry(record: Record, sample: Sample, job: Job, png: bytes) -> Json:
     annotations: dict[str, list[Json]] = {}
     for entry in sample.objects:
         own = annotations.setdefault(entry.annotator, [])
-        for mask in _objects(entry):
+        for mask in [entry.mask] if entry.instance else parts(entry.mask):
             x0, y0, x1, y1 = box_of(mask)
             own.append(
                 {
@@ -235,11 +235,4 @@ def _entry(record: Record, sample: Sample, job: Job, png: bytes) -> Json:
                     "area": float(np.count_nonzero(mask)),
                 }
             )
-    drawn = {annotator: own for annotator, own in annotations.items() if own}
-    return {"image": image, "annotations": drawn, "bytes": len(png), "sha256": sha256(png).hexdigest()}
-
-
-def _objects(entry: Object) -> list[Any]:
-    if not entry.mask.any():
-        return []
-    return [entry.mask] if entry.instance else parts(entry.mask)
+    return {"image": image, "annotations": annotations, "bytes": len(png), "sha256": sha256(png).hexdigest()}

@@ -12,6 +12,7 @@ from PIL import Image
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
 from ultrasam.core.geometry import BoolArray, ByteArray
+from ultrasam.core.masks import label_components
 from ultrasam.datasets.record import Object, Sample
 from ultrasam.io.images import opened_image, stored_pixels
 
@@ -172,35 +173,36 @@ def read_colours(
     return by_label(index, dict(enumerate(names.values(), 1)))
 
 
-def fill_holes(mask: BoolArray) -> BoolArray:
-    """The mask and whatever it encloses; a line that touches only at corners encloses too."""
+def background_parts(mask: BoolArray) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The background in parts: labels (H, W), 0 where the mask is, and those of the parts at the border.
+
+    Parts are 4-connected, so that a line whose pixels touch only at corners divides them.
+    """
     import cv2
 
-    _, labels = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
+    labels = np.asarray(cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)[1], np.int32)
     frame = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    return mask | ~np.isin(labels, [0, *np.unique(frame)])
+    return labels, np.unique(frame[frame > 0])
+
+
+def fill_holes(mask: BoolArray) -> BoolArray:
+    """The mask and whatever it encloses; a line that touches only at corners encloses too."""
+    labels, outside = background_parts(mask)
+    return mask | ~np.isin(labels, [0, *outside])
 
 
 def largest_part(mask: BoolArray) -> BoolArray:
     """The largest 8-connected part; an empty mask stays empty."""
-    import cv2
-
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    if count < 3:
+    labels, count = label_components(mask)
+    if count < 2:
         return mask
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+    return np.asarray(labels == 1 + int(np.bincount(labels.ravel())[1:].argmax()))
 
 
 def parts(mask: BoolArray) -> list[BoolArray]:
     """The 8-connected parts, in raster order of their first pixel; none if the mask is empty."""
-    import cv2
-
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    if count == 2:
-        return [mask]
-    present, first = np.unique(labels, return_index=True)
-    order = sorted((place, label) for label, place in zip(present, first, strict=True) if label)
-    return [np.asarray(labels == label) for _, label in order]
+    labels, count = label_components(mask)
+    return [labels == number for number in range(1, count + 1)]
 
 
 def opened(mask: BoolArray) -> BoolArray:

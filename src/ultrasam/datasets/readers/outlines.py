@@ -9,6 +9,7 @@ import numpy as np
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
 from ultrasam.core.geometry import BoolArray
+from ultrasam.datasets.readers.masks import background_parts
 
 # An ellipse has five parameters.
 _FEWEST_PIXELS = 5
@@ -29,10 +30,7 @@ def fill_outline(outline: BoolArray, path: Path) -> BoolArray:
         return outline
     if np.count_nonzero(outline) > _MOST_PAINTED * outline.size:
         raise UltrasamError(f"{shown(path)} is painted all over: an outline was expected")
-    # An 8-connected line stops only 4-connected steps.
-    count, labels = cv2.connectedComponents((~outline).astype(np.uint8), connectivity=4)
-    frame = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    outside = np.unique(frame[frame > 0])
+    labels, outside = background_parts(outline)
     filled = outline | ~np.isin(labels, [0, *outside])
     if np.count_nonzero(filled) >= 2 * np.count_nonzero(outline) and len(outside) == 1:
         return np.asarray(filled, np.bool_)
