@@ -25,8 +25,8 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir, shown
 from ultrasam.core.workplace import own_folder, remove_temporary_files
 from ultrasam.datasets.catalogue import Dataset
-from ultrasam.datasets.convert import BuildStopped, Job, convert, fingerprint
-from ultrasam.datasets.journal import Journal, Json
+from ultrasam.datasets.convert import BuildStopped, Job, Json, convert, fingerprint
+from ultrasam.datasets.journal import Journal
 from ultrasam.datasets.plan import Plan, make_plan
 from ultrasam.datasets.processes import ProcessKilled, in_processes
 from ultrasam.datasets.raw import opened_raw, signature
@@ -169,6 +169,5 @@ def _check_apart(raw: Path, folder: Path) -> None:
     if one == other or one in other.parents or other in one.parents:
         raise UltrasamError(
             f"{shown(folder)}, for the results, and {shown(raw)}, the raw files, lie within each other: "
-            "choose another "
-            "folder with --out"
+            "choose another folder with --out"
         )

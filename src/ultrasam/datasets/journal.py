@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_open, reason, shown
-from ultrasam.datasets.convert import BuildStopped, Converted
-
-Json = dict[str, Any]
+from ultrasam.datasets.convert import BuildStopped, Converted, Json
 
 
 class Journal:
@@ -85,7 +82,7 @@ class Journal:
             raise UltrasamError(f"{shown(self.path)} has changed while it was used: run again")
         return content
 
-    def all_of(self, groups: Sequence[str]) -> Iterator[Json]:
+    def all_of(self, groups: Iterable[str]) -> Iterator[Json]:
         """The groups in this order, one at a time."""
         return map(self.read, groups)
 

@@ -68,8 +68,9 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
     mentioned = {path for record in found for path in record.files}
     mentioned |= {*tables, *(entry.path for entry in skipped), *(problem.path for problem in problems)}
     mentioned |= {path for problem in problems for path in problem.also}
-    problems += _unexpected(mentioned, {path.parent for record in found for path in record.files})
-    skipped += _unknown_folders(mentioned, {path.parent for record in found for path in record.files}, root)
+    folders = {path.parent for record in found for path in record.files}
+    problems += _unexpected(mentioned, folders)
+    skipped += _unknown_folders(mentioned, folders, root)
     return Plan(root, tuple(grouped(unique)), tuple(tables), tuple(skipped), tuple(problems), tuple(missing))
 
 

@@ -16,15 +16,16 @@ from typing import Any, Literal
 from ultrasam import __version__
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_open, atomic_write_text, reason, sha256_of, shown
+from ultrasam.core.workplace import HIDDEN
 from ultrasam.datasets.catalogue import Dataset
-from ultrasam.datasets.convert import BuildStopped
-from ultrasam.datasets.journal import Journal, Json, relative
+from ultrasam.datasets.convert import BuildStopped, Json
+from ultrasam.datasets.journal import Journal, relative
 from ultrasam.datasets.plan import Plan, first_of
 
 Status = Literal["complete", "incomplete", "failed"]
 
 ANNOTATIONS, REPORT, MANIFEST = "annotations.json", "report.json", "manifest.json"
-STATE = ".ultrasam/state"
+STATE = f"{HIDDEN}/state"
 MADE_BY = "ultrasam"
 # How far the number of images may be from the catalogue's, which editions of a set and other ways of counting
 # change.
@@ -83,12 +84,13 @@ def write_results(
         for group in journal.all_of(keys)
         for entry in group["entries"]
     }
-    known = earlier_images(folder)
-    known |= {e["image"]["file_name"] for group in journal.all_of(list(journal)) for e in group["entries"]}
+    stale = earlier_images(folder)
+    others = set(journal) - set(keys)
+    stale |= {e["image"]["file_name"] for group in journal.all_of(others) for e in group["entries"]}
     try:
         for annotator in annotators:
             _write_coco(folder / annotation_file(annotator), dataset, annotator, lambda: journal.all_of(keys))
-        _remove_stale(folder, annotators, known - pictures.keys())
+        _remove_stale(folder, annotators, stale - pictures.keys())
         _write_json(folder / REPORT, report)
         manifest = {
             "ultrasam": __version__,
@@ -165,7 +167,7 @@ def read_outcome(folder: Path, state: str) -> Outcome | None:
         for name, sha in manifest["results"].items():
             if sha256_of(folder / name) != sha:
                 return None
-            names |= set(_listed(folder / name))
+            names |= _listed(json.loads((folder / name).read_bytes()))
         if sum(size_of(folder / "images" / name) for name in names) != manifest["images"]["bytes"]:
             return None
         problems = tuple((entry["file"], entry["reason"]) for entry in report["problems"])
@@ -276,8 +278,9 @@ def earlier_images(folder: Path) -> set[str]:
     names: set[str] = set()
     for path in folder.glob("annotations*.json"):
         try:
-            ours = str(json.loads(path.read_bytes())["info"].get("made_by", "")).startswith(MADE_BY)
-            names |= set(_listed(path)) if ours else set()
+            content = json.loads(path.read_bytes())
+            ours = str(content["info"].get("made_by", "")).startswith(MADE_BY)
+            names |= _listed(content) if ours else set()
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             continue  # what is damaged is written again
         if not ours:
@@ -288,11 +291,10 @@ def earlier_images(folder: Path) -> set[str]:
     return names
 
 
-def _listed(path: Path) -> list[str]:
+def _listed(coco: Json) -> set[str]:
     """The images that a COCO file lists, by plain names of PNG files; others are left out."""
-    content = json.loads(path.read_bytes())
-    names = (image["file_name"] for image in content["images"])
-    return [name for name in names if re.fullmatch(r"[\w.-]+\.png", name)]
+    names = (image["file_name"] for image in coco["images"])
+    return {name for name in names if re.fullmatch(r"[\w.-]+\.png", name)}
 
 
 def digest_of(shas: Mapping[str, str]) -> str:

@@ -80,8 +80,7 @@ def built_sets(out: Path, only: Sequence[str] = ()) -> list[Path]:
         )
     if only:
         return [out / name for name in only]
-    found = sorted(path.parent for path in out.glob("*/report.json"))
-    found = sorted({*found, *(path.parent for path in out.glob(f"*/{ANNOTATIONS}"))})
+    found = sorted({path.parent for name in (REPORT, ANNOTATIONS) for path in out.glob(f"*/{name}")})
     if not found:
         raise UltrasamError(f"{shown(out)} holds no data set: build one with `ultrasam data build`")
     return found
@@ -169,7 +168,7 @@ def _manifest(folder: Path, note: _Note) -> dict[str, Any]:
         note("unreadable", MANIFEST, reason(error))
         return {}
     if problems:
-        note("incomplete", "report.json", "tells of files that could not be used")
+        note("incomplete", REPORT, "tells of files that could not be used")
     elif _report_of(folder) == "failed":
         note("incomplete", REPORT, "tells that the last build failed: what is here is from an earlier one")
     for name, sha in results.items():

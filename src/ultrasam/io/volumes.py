@@ -78,14 +78,18 @@ def read_values(path: Path) -> Volume:
     return Volume(volume.values(0), volume.spacing, volume.direction)
 
 
-def read_shape(path: Path) -> tuple[int, int, int]:
-    """Voxels in (x, y, z), from the header alone. Raises UltrasamError as `read_volume` does."""
-    return _Volume(path).size
+@dataclass(frozen=True)
+class Header:
+    """What the header of a volume says: voxels in (x, y, z), and `direction` as in `Volume`."""
+
+    size: tuple[int, int, int]
+    direction: NDArray[np.float64]
 
 
-def read_direction(path: Path) -> NDArray[np.float64]:
-    """`Volume.direction`, from the header alone. Raises UltrasamError as `read_volume` does."""
-    return _Volume(path).direction
+def read_header(path: Path) -> Header:
+    """The header alone, without the numbers. Raises UltrasamError as `read_volume` does."""
+    volume = _Volume(path)
+    return Header(volume.size, volume.direction)
 
 
 class _Volume:
@@ -194,19 +198,15 @@ class _Volume:
             return
         with self.path.open("rb") as file:
             head = file.read(4096)
-        # An .mhd file names the one that holds its numbers.
-        named = re.search(rb"^ElementDataFile\s*=\s*(\S.*?)\s*$", head, re.M | re.I)
-        if (
-            self.path.suffix.lower() == ".mhd"
-            and named
-            and not re.search(rb"CompressedData\s*=\s*True", head, re.I)
-        ):
-            numbers = self.path.parent / os.fsdecode(named[1])
-            if numbers.is_file() and numbers.stat().st_size < self._bytes:
+        suffix = self.path.suffix.lower()
+        packed = re.search(rb"CompressedData\s*=\s*True", head, re.I)
+        if suffix == ".mhd" and not packed:
+            # It names the file that holds its numbers.
+            named = re.search(rb"^ElementDataFile\s*=\s*(\S.*?)\s*$", head, re.M | re.I)
+            numbers = self.path.parent / os.fsdecode(named[1]) if named else None
+            if numbers and numbers.is_file() and numbers.stat().st_size < self._bytes:
                 raise EOFError(f"{numbers.name} has {numbers.stat().st_size:,} of {self._bytes:,} bytes")
-        raw = self.path.suffix.lower() == ".nii" or (
-            self.path.suffix.lower() == ".mha" and not re.search(rb"CompressedData\s*=\s*True", head, re.I)
-        )
+        raw = suffix == ".nii" or (suffix == ".mha" and not packed)
         if raw and self.path.stat().st_size < self._bytes:
             raise EOFError(f"{self.path.stat().st_size:,} of {self._bytes:,} bytes")
 

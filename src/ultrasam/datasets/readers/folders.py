@@ -66,8 +66,7 @@ def find_folder(raw: Path, *inside: str, besides: Path | None = None) -> Path:
         if len(found) > 1:
             raise UltrasamError(
                 f"{shown(found[0])} and {shown(found[1])} both look like the set: remove one, or name the "
-                "right "
-                "one with --source ID=PATH"
+                "right one with --source ID=PATH"
             )
         if found:
             return found[0]
@@ -117,8 +116,7 @@ def pairs(
             where = shown(paths[0].parent) if paths else "the set"
             raise UltrasamError(
                 f"no {what} in {where} has a name like {pattern!r}: the download is not complete, or its "
-                "layout "
-                "has changed"
+                "layout has changed"
             )
     (image_of, twice), (mask_of, also_twice) = by_key
     problems += [*twice, *also_twice]

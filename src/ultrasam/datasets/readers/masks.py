@@ -85,8 +85,7 @@ def same_field(mask: BoolArray, shape: tuple[int, ...], path: Path) -> BoolArray
     if not 1 - ASPECT_TOLERANCE < aspect < 1 + ASPECT_TOLERANCE:
         raise UltrasamError(
             f"{shown(path)} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {shape[1]} x {shape[0]}: "
-            "they "
-            "do not show the same field"
+            "they do not show the same field"
         )
     return mask
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import shown
+from ultrasam.core.files import check_file, shown
 from ultrasam.datasets.readers.masks import by_label, check_labels, on_grid
 from ultrasam.datasets.readers.volumes import (
-    same_direction,
     slice_image,
     slice_labels,
     slice_spacing,
-    stored_slices,
 )
 from ultrasam.datasets.record import Object, Sample
+from ultrasam.io.volumes import read_header
 
 
 def count_slices(scan: Path, *masks: Path) -> int:
@@ -23,15 +24,18 @@ def count_slices(scan: Path, *masks: Path) -> int:
 
     Raises UltrasamError if a mask has other ones, or other directions.
     """
-    count = stored_slices(scan)
+    header = read_header(check_file(scan))
     for mask in masks:
-        if not same_direction(scan, mask):
+        own = read_header(check_file(mask))
+        same = header.direction.shape == own.direction.shape
+        # Up to a small angle, for rounding.
+        if not (same and np.allclose(header.direction, own.direction, atol=0.1)):
             raise UltrasamError(
                 f"{shown(mask)} has other directions in its header than {scan.name}: one would be turned"
             )
-        if (other := stored_slices(mask)) != count:
-            raise UltrasamError(f"{shown(mask)} has {other} slices, its image {count}")
-    return count
+        if own.size[2] != header.size[2]:
+            raise UltrasamError(f"{shown(mask)} has {own.size[2]} slices, its image {header.size[2]}")
+    return header.size[2]
 
 
 def load_slice(scan: Path, masks: Mapping[str, Path], names: Mapping[int, str], index: int) -> Sample:

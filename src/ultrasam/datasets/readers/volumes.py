@@ -28,7 +28,7 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import check_file, shown
 from ultrasam.core.geometry import ByteArray
 from ultrasam.io.images import black_and_white, scale_to_bytes
-from ultrasam.io.volumes import read_direction, read_shape, read_values
+from ultrasam.io.volumes import read_header, read_values
 
 Plane = Literal["acquisition", "axial", "coronal", "sagittal"]
 
@@ -43,13 +43,7 @@ _VIEWS = {
 
 def stored_slices(path: Path) -> int:
     """Slices in the plane of acquisition, from the header alone. Raises UltrasamError for a damaged file."""
-    return read_shape(check_file(path))[2]
-
-
-def same_direction(first: Path, second: Path) -> bool:
-    """Whether the axes of two volumes run the same way, by their headers and up to a small angle."""
-    one, other = (read_direction(check_file(path)) for path in (first, second))
-    return one.shape == other.shape and bool(np.allclose(one, other, atol=0.1))
+    return read_header(check_file(path)).size[2]
 
 
 def slice_values(path: Path, index: int, plane: Plane = "acquisition") -> NDArray[Any]:
