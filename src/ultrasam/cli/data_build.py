@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.main import one_line
+from ultrasam.cli.terminal import MAX_JOBS, StatusLine, check_jobs, remark
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
     from ultrasam.datasets.catalogue import Dataset
     from ultrasam.datasets.results import Outcome
 
-MAX_JOBS = 64
 # Problems of a set that are printed; the report has them all.
 SHOWN = 5
 
@@ -79,7 +79,7 @@ def run_build(args: Namespace) -> int:
                 outcome = build(dataset, raw, out, jobs, bool(args.partial), progress)
         except BuildStopped as error:  # the sets that follow could not be written either
             stopped = f"{dataset.id}: {error}"
-            _remark(stopped)
+            remark(stopped)
             break
         except UltrasamError as error:
             outcome = Outcome(dataset.id, "failed", {}, (("", str(error)),))
@@ -112,7 +112,7 @@ def run_verify(args: Namespace) -> int:
                 state = f"{len(one.findings)} findings" if one.findings else "fine"
                 print(f"{one.dataset:<20} {one.images:>7,} images  {one.objects:>8,} objects  {state}")
                 for finding in one.findings:
-                    print(_printable(f"  {finding.kind}: {finding.file or one.dataset}: {finding.reason}"))
+                    print(one_line(f"  {finding.kind}: {finding.file or one.dataset}: {finding.reason}"))
     fine = not any(one.findings for one in checked)
     if args.json:
         print(json.dumps({"fine": fine, "datasets": [asdict(one) for one in checked]}))
@@ -130,7 +130,7 @@ def run_stats(args: Namespace) -> int:
         print(to_json(stats).rstrip())
     else:
         print(stats)
-        print(_printable(f"tables, figure and contact sheets: {target}"))
+        print(one_line(f"tables, figure and contact sheets: {target}"))
     return 0
 
 
@@ -166,14 +166,12 @@ def _found(args: Namespace) -> tuple[list[tuple[Dataset, Path]], list[str]]:
         text = f"no converter yet: {', '.join(without)}; `ultrasam data list` shows which sets have one"
         if len(without) == len(found):
             raise UltrasamError(text)
-        _remark(text)
+        remark(text)
         found = [(entry, place) for entry, place in found if entry.id in ready]
     missing = [entry.id for entry in chosen if wanted and entry.id not in {one.id for one, _ in found}]
     for name in missing:
         names = " or ".join(dict.fromkeys((name, *dataset(name).folders)))
-        _remark(
-            f"{name}: nothing at {raw}/ is called {names}; `ultrasam data show {name}` says how to get it"
-        )
+        remark(f"{name}: nothing at {raw}/ is called {names}; `ultrasam data show {name}` says how to get it")
     if not found and not missing:
         raise UltrasamError(f"{raw} holds no set that is known: `ultrasam data list` names them")
     return found, missing
@@ -207,9 +205,7 @@ def _jobs(jobs: int | None) -> int:
 
     if jobs is None:
         return min(usable_cores(), MAX_JOBS)
-    if not 1 <= jobs <= MAX_JOBS:
-        raise UltrasamError(f"--jobs {jobs}: give a whole number from 1 to {MAX_JOBS}")
-    return jobs
+    return check_jobs(jobs)
 
 
 def _line(outcome: Outcome, out: Path) -> str:
@@ -221,7 +217,7 @@ def _line(outcome: Outcome, out: Path) -> str:
     notes = [_counted(counts["negatives"], "negative")] if counts["negatives"] else []
     notes += [_counted(len(outcome.problems), "problem")] if outcome.problems else []
     notes += ["unchanged"] if outcome.unchanged else []
-    return _printable(f"{outcome.dataset:<20} {', '.join([text, *notes])} -> {out / outcome.dataset}")
+    return one_line(f"{outcome.dataset:<20} {', '.join([text, *notes])} -> {out / outcome.dataset}")
 
 
 def _counted(number: int, what: str) -> str:
@@ -230,20 +226,10 @@ def _counted(number: int, what: str) -> str:
 
 def _tell(outcome: Outcome, out: Path) -> None:
     for file, why in outcome.problems[:SHOWN]:
-        _remark(f"{outcome.dataset}: {f'{file} {why}' if file else why}")
+        remark(f"{outcome.dataset}: {f'{file} {why}' if file else why}")
     left = len(outcome.problems) - SHOWN
     if left > 0:
-        _remark(f"{outcome.dataset}: {left} more in {out / outcome.dataset / 'report.json'}")
-
-
-def _remark(text: str) -> None:
-    print(f"ultrasam: {_printable(text)}", file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    from ultrasam.cli.main import one_line
-
-    return one_line(text)
+        remark(f"{outcome.dataset}: {left} more in {out / outcome.dataset / 'report.json'}")
 
 
 class _Progress:
@@ -251,7 +237,7 @@ class _Progress:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._shown = sys.stderr.isatty()
+        self._status = StatusLine()
         self._start: tuple[float, int] | None = None
         self._last = 0.0
 
@@ -265,12 +251,11 @@ class _Progress:
         now = time.monotonic()
         if self._start is None:
             self._start = (now, done)
-        if self._shown and (now - self._last > 0.2 or done == total):
+        if self._status.shown and (now - self._last > 0.2 or done == total):
             began, before = self._start
             rate = (done - before) / max(now - began, 1e-9)
             left = f", about {(total - done) / rate:.0f} s to go" if done > before else ""
-            self.clear()
-            print(f"{self._name}: {done:,} of {total:,} images{left}", end="", file=sys.stderr, flush=True)
+            self._status.write(f"{self._name}: {done:,} of {total:,} images{left}")
             self._last = now
 
     def named(self, name: str, done: int, total: int) -> None:
@@ -279,8 +264,7 @@ class _Progress:
         self(done, total)
 
     def clear(self) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._status.write("")
 
 
 ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Namespace], int]]] = {

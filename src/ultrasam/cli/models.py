@@ -7,7 +7,6 @@ Everything but `fetch` works without a network.
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ultrasam.cli.main import one_line
+from ultrasam.cli.terminal import StatusLine
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
@@ -302,13 +302,11 @@ class _Progress:
     """How far a download is, on a terminal."""
 
     def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
+        self._status = StatusLine()
 
     def __call__(self, name: str, done: int, total: int | None) -> None:
-        if self._shown:
-            of = f" of {total / 1e6:.1f}" if total else ""
-            print(f"\r\x1b[K{name}: {done / 1e6:.1f}{of} MB", end="", file=sys.stderr, flush=True)
+        of = f" of {total / 1e6:.1f}" if total else ""
+        self._status.write(f"{name}: {done / 1e6:.1f}{of} MB")
 
     def end(self) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._status.write("")

@@ -20,13 +20,13 @@ Exit codes: 0 all done, 1 some failed, 2 nothing done.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.terminal import remark
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
@@ -202,12 +202,6 @@ def summary_of(result: Result, scan: Scan) -> dict[str, Any]:
         "measurements": None if measured is None else measured.to_json(),
         "prompts": prompts_entry(result.prompts),
     }
-
-
-def remark(text: str) -> None:
-    from ultrasam.cli.main import one_line
-
-    print(f"ultrasam: {one_line(text)}", file=sys.stderr)
 
 
 def _is_one_file(name: str) -> bool:

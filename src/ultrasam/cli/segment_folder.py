@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 import warnings
 from collections import Counter
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from ultrasam.cli.segment import remark, settings_of, summary_of, versions
+from ultrasam.cli.segment import settings_of, summary_of, versions
+from ultrasam.cli.terminal import StatusLine, check_jobs, remark
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions.json"
 REPORT = "report.json"
-MAX_JOBS = 64
 CATEGORY = {"id": 1, "name": "object"}
 
 
@@ -98,9 +97,7 @@ def _run(args: Namespace, plan: _Plan) -> int:
     from ultrasam.zoo.store import find
 
     start = time.perf_counter()
-    jobs = 1 if args.jobs is None else args.jobs
-    if not 1 <= jobs <= MAX_JOBS:
-        raise UltrasamError(f"--jobs {jobs}: give a whole number from 1 to {MAX_JOBS}")
+    jobs = check_jobs(1 if args.jobs is None else args.jobs)
     threads = _threads(args.threads, jobs)
     weights = find(args.model)
     out = ensure_writable_dir(args.out)
@@ -313,36 +310,26 @@ class _Progress:
     def __init__(self, total: int) -> None:
         self._start = time.perf_counter()
         self._total = total
-        self._shown = sys.stderr.isatty()
+        self._status = StatusLine()
         self._counts = dict.fromkeys(("done", "kept", "failed", "left"), 0)
 
     def __enter__(self) -> _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._clear()
+        self._status.write("")
 
     def __call__(self, outcome: Outcome) -> None:
         self._counts[outcome.status] += 1
         if outcome.error:
-            self._clear()
+            self._status.write("")
             remark(_named(outcome))
-        if self._shown:
+        if self._status.shown:
             worked = self._counts["done"] + self._counts["failed"]
             finished = sum(self._counts.values())
             left = (time.perf_counter() - self._start) / max(1, worked) * (self._total - finished)
             failed = f", {self._counts['failed']} failed" if self._counts["failed"] else ""
-            self._clear()
-            print(
-                f"{finished} of {self._total} frames{failed}, about {left:.0f} s to go",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def _clear(self) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._status.write(f"{finished} of {self._total} frames{failed}, about {left:.0f} s to go")
 
 
 def _named(outcome: Outcome) -> str:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir, reason, shown
@@ -35,7 +34,7 @@ def own_folder(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise UltrasamError(f"{shown(folder)} cannot be written ({reason(error)})") from error
     with lock:
-        if not _try_lock(lock):
+        if not try_lock(lock.fileno()):
             raise UltrasamError(
                 f"another run is writing to {shown(out)}: wait for it or choose another folder"
             )
@@ -53,17 +52,20 @@ def remove_temporary_files(folder: Path) -> None:
         return
 
 
-def _try_lock(file: IO[bytes]) -> bool:
-    """Whether this process has the file for itself; true too where the file system has no locks."""
+def try_lock(descriptor: int) -> bool:
+    """Whether this process has an open file, or a folder, for itself until it is closed.
+
+    True too where the file system has no locks. Windows locks files only.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
     return True

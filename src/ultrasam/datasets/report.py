@@ -14,8 +14,9 @@ from ultrasam import __version__
 from ultrasam.core.files import atomic_write, atomic_write_all, ensure_writable_dir
 from ultrasam.datasets.catalogue import APPLICATIONS, DATASETS
 from ultrasam.datasets.figures import composition
-from ultrasam.datasets.sheets import contact_sheet, png_bytes
+from ultrasam.datasets.sheets import contact_sheet
 from ultrasam.datasets.stats import Spread, Stats, folders_to_count, gather
+from ultrasam.io.images import png_bytes
 
 Cell = str | int | float | bool | None | tuple[str, ...] | Mapping[str, int]
 

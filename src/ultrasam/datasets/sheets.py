@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -44,7 +43,7 @@ def contact_sheet(folder: Path, columns: int = 6, rows: int = 4) -> Image.Image:
     an empty tile that says so. Raises UltrasamError if the COCO file is missing or not valid.
     """
     coco = read_coco(folder / ANNOTATIONS)
-    drawn = _by_image(coco)
+    drawn = coco.by_image()
     chosen = sorted(chosen_images(coco, columns * rows), key=lambda pair: pair[0].file_name)
     colours = {one.id: PALETTE[place % len(PALETTE)] for place, one in enumerate(coco.categories)}
     columns = max(1, min(columns, len(chosen)))
@@ -75,12 +74,6 @@ def fitted_size(image: CocoImage) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 def chosen_images(coco: Coco, count: int) -> list[tuple[CocoImage, str]]:
     """Up to `count` images, each with what it was chosen for ("largest object", ...), the same every time.
 
@@ -88,7 +81,7 @@ def chosen_images(coco: Coco, count: int) -> list[tuple[CocoImage, str]]:
     image, and with most objects; then others, from as many cases as there are. Which ones is decided by the
     hash of their names.
     """
-    drawn = _by_image(coco)
+    drawn = coco.by_image()
     shuffled = sorted(coco.images, key=lambda image: _hash(image.file_name))
     notes: dict[int, list[str]] = {}
     for category in coco.categories:
@@ -145,13 +138,6 @@ def _case(image: CocoImage) -> str:
 
 def _hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()
-
-
-def _by_image(coco: Coco) -> dict[int, list[CocoAnnotation]]:
-    drawn: dict[int, list[CocoAnnotation]] = {image.id: [] for image in coco.images}
-    for annotation in coco.annotations:
-        drawn[annotation.image_id].append(annotation)
-    return drawn
 
 
 def _tile(

@@ -116,11 +116,8 @@ def _verified(
         except UltrasamError as error:
             note("unreadable" if path.exists() else "missing", path.name, str(error))
             continue
-        drawn: dict[int, list[CocoAnnotation]] = defaultdict(list)
-        for annotation in coco.annotations:
-            drawn[annotation.image_id].append(annotation)
         done = 0
-        chunks = list(_chunks(folder, coco, drawn, shas))
+        chunks = list(_chunks(folder, coco, shas))
         results = in_processes(_check, chunks, min(jobs, max(len(chunks), 1)))
         for chunk, (wrong, found) in zip(chunks, results, strict=True):
             findings += (Finding(name, *one) for one in wrong)
@@ -187,10 +184,9 @@ def _report_of(folder: Path) -> str:
         return ""
 
 
-def _chunks(
-    folder: Path, coco: Coco, drawn: dict[int, list[CocoAnnotation]], seen: Collection[str]
-) -> Iterator[_Chunk]:
+def _chunks(folder: Path, coco: Coco, seen: Collection[str]) -> Iterator[_Chunk]:
     """An image file that was `seen` with another annotator is not read again."""
+    drawn = coco.by_image()
     for start in range(0, len(coco.images), CHUNK):
         images = coco.images[start : start + CHUNK]
         unread = frozenset(image.file_name for image in images if image.file_name not in seen)

@@ -83,11 +83,9 @@ def select_samples(
     coco = read_coco(data)
     data = Path(data)
     folder = _image_folder(data, images)
-    objects: dict[int, list[CocoAnnotation]] = {}
-    for annotation in coco.annotations:
-        objects.setdefault(annotation.image_id, []).append(annotation)
+    objects = coco.by_image()
     # Training splits the cases of all images that have annotations: the split is made before any filter.
-    grouped = [(image, group_of(image, data)) for image in coco.images if image.id in objects]
+    grouped = [(image, group_of(image, data)) for image in coco.images if objects[image.id]]
     if selection.only == "validation":
         held_out = held_out_groups((g for _, g in grouped), selection.share, selection.split_seed)
         grouped = [(image, group) for image, group in grouped if group in held_out]

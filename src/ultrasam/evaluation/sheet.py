@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from ultrasam.core.masks import box_of, decode_segmentation
 from ultrasam.evaluation.metrics import Outcome
 from ultrasam.evaluation.protocols import BOX, POINT
 from ultrasam.evaluation.samples import Sample
+from ultrasam.io.images import png_bytes
 
 WORST = 4
 MEDIAN = 2
@@ -42,9 +42,7 @@ def contact_sheet(
     for y, row in enumerate(rows):
         for x, (kind, outcome) in enumerate(row):
             sheet.paste(_tile(kind, outcome, by_image), (x * TILE, y * (TILE + CAPTION)))
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png_bytes(sheet)
 
 
 def chosen_outcomes(outcomes: Sequence[Outcome]) -> list[tuple[str, Outcome]]:

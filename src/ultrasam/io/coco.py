@@ -78,6 +78,13 @@ class Coco:
     annotations: tuple[CocoAnnotation, ...]
     categories: tuple[CocoCategory, ...]
 
+    def by_image(self) -> dict[int, list[CocoAnnotation]]:
+        """The annotations of each image by its id, in the order of the file; [] where nothing is drawn."""
+        found: dict[int, list[CocoAnnotation]] = {image.id: [] for image in self.images}
+        for annotation in self.annotations:
+            found[annotation.image_id].append(annotation)
+        return found
+
 
 def read_coco(path: AnyPath) -> Coco:
     """Read and check a COCO file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -75,6 +76,13 @@ def stored_pixels(path: Path) -> ByteArray:
                 f"{shown(path)} is stored turned (EXIF orientation {turned}): save it as it is to be seen"
             )
         return _to_array(image)
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """The picture as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _to_array(image: Image.Image) -> ByteArray:

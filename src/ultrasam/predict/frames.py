@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from ultrasam.core.masks import encode_rle
 from ultrasam.core.overlay import draw_overlay
 from ultrasam.core.polygons import mask_to_polygons
 from ultrasam.core.prompts import Point, Prompts, calliper_prompts
+from ultrasam.io.images import png_bytes
 from ultrasam.io.scan import Scan
 from ultrasam.predict.crop import DEFAULT_CROP
 from ultrasam.predict.decode import Result
@@ -116,7 +116,7 @@ def pictures(image: ByteArray, results: Sequence[Result], settings: Settings) ->
     if settings.overlay:
         drawn.append(draw_overlay(image, masks, [result.prompts for result in results]))
     endings = picture_endings(settings, len(masks))
-    return {ending: _png(pixels) for ending, pixels in zip(endings, drawn, strict=True)}
+    return {ending: png_bytes(Image.fromarray(pixels)) for ending, pixels in zip(endings, drawn, strict=True)}
 
 
 def annotation_of(result: Result, settings: Settings, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,9 +170,3 @@ def prompts_entry(prompts: Prompts) -> dict[str, Any]:
         "points": [list(point) for point in prompts.points],
         "labels": [int(positive) for positive in prompts.positive],
     }
-
-
-def _png(pixels: np.ndarray[Any, Any]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -19,7 +19,7 @@ from ultrasam.core.files import atomic_write_text, ensure_writable_dir, reason, 
 from ultrasam.core.geometry import ByteArray, Frame, as_rgb, letterbox
 from ultrasam.datasets.splits import group_of
 from ultrasam.evaluation.samples import Sample
-from ultrasam.io.coco import CocoAnnotation, read_coco
+from ultrasam.io.coco import read_coco
 
 _VERSION = 1
 
@@ -135,13 +135,11 @@ def _build(annotations: Path, image_folder: Path, size: int, folder: Path) -> No
 def _annotated(annotations: Path, image_folder: Path) -> list[Sample]:
     """The images of a COCO file that have annotations, by id. UltrasamError where a file is missing."""
     coco = read_coco(annotations)
-    objects: dict[int, list[CocoAnnotation]] = {}
-    for annotation in coco.annotations:
-        objects.setdefault(annotation.image_id, []).append(annotation)
+    objects = coco.by_image()
     samples = [
         Sample(image, image_folder / image.file_name, *group_of(image, annotations), tuple(objects[image.id]))
         for image in sorted(coco.images, key=lambda image: image.id)
-        if image.id in objects
+        if objects[image.id]
     ]
     missing = [sample.path for sample in samples if not sample.path.is_file()]
     if missing:

@@ -7,11 +7,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir, reason, shown
+from ultrasam.core.workplace import try_lock
 
 
 def make_whole(target: Path, fill: Callable[[Path], None]) -> Path:
@@ -76,18 +77,12 @@ def _lock(folder: Path, target: Path) -> int | None:
     """A descriptor that holds the folder for this run until it is closed; None on Windows."""
     if sys.platform == "win32":
         return None
-    else:
-        import fcntl
-
-        with writing(shown(folder)):
-            descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # It may have become the target of the run that held it before.
-            held = os.path.samestat(os.fstat(descriptor), os.stat(folder))
-        except OSError as error:  # other numbers: a file system without locks
-            held = error.errno not in (errno.EACCES, errno.EAGAIN, errno.ENOENT)
-        if not held:
-            os.close(descriptor)
-            raise UltrasamError(f"{shown(target)} is being made by another run: wait until it has ended")
-        return descriptor
+    with writing(shown(folder)):
+        descriptor = os.open(folder, os.O_RDONLY)
+    held = try_lock(descriptor)
+    with suppress(FileNotFoundError):
+        # It may have become the target of the run that held it before.
+        if held and os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+            return descriptor
+    os.close(descriptor)
+    raise UltrasamError(f"{shown(target)} is being made by another run: wait until it has ended")
