@@ -59,6 +59,17 @@ def us43d_table() -> str:
     )
 
 
+def us43d_corrections() -> str:
+    """What is converted otherwise than for UltraSam, and why: a list for each set that has some."""
+    from ultrasam.datasets.catalogue import DATASETS
+
+    return "\n\n".join(
+        f"**`{entry.id}`**\n\n" + "\n".join(f"- {text}" for text in entry.corrections)
+        for entry in DATASETS.values()
+        if entry.corrections
+    )
+
+
 def entry_of(name: str) -> str:
     """The lines of the catalogue that describe a set, from `Dataset(` to its closing bracket."""
     for path in sorted((SOURCE / "src/ultrasam/datasets/catalogue").glob("*.py")):
@@ -77,8 +88,8 @@ def _quoted(code: str) -> str:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replaces `<!-- help VERB -->`, `<!-- us43d -->`, `<!-- entry ID -->` and `<!-- code PATH -->`; MkDocs
-    calls it for each page.
+    """Replaces `<!-- help VERB -->`, `<!-- us43d -->`, `<!-- us43d corrections -->`, `<!-- entry ID -->` and
+    `<!-- code PATH -->`; MkDocs calls it for each page.
     """
     markdown = re.sub(r"<!-- entry (\w+) -->", lambda match: _quoted(entry_of(match[1])), markdown)
     markdown = re.sub(
@@ -88,6 +99,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     )
     if "<!-- us43d -->" in markdown:
         markdown = markdown.replace("<!-- us43d -->", us43d_table())
+    if "<!-- us43d corrections -->" in markdown:
+        markdown = markdown.replace("<!-- us43d corrections -->", us43d_corrections())
     return re.sub(
         r"<!-- help ?(\w*) -->", lambda match: f"```text\n{help_of(match[1]).rstrip()}\n```", markdown
     )

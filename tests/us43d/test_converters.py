@@ -18,47 +18,13 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from scipy import ndimage
 
-from tests.us43d import (
-    raw_bus_bra,
-    raw_busi,
-    raw_camus,
-    raw_camus_mhd,
-    raw_ddti,
-    raw_gist514_db,
-    raw_hc18,
-    raw_kidney_us,
-    raw_micro_seg,
-    raw_mmotu_2d,
-    raw_stu_hospital,
-    raw_tn3k,
-    raw_us_nerve,
-    raw_usgra_seg,
-)
+from tests.us43d.trees import TREES, Tree
 from tests.us43d.truth import Mask, TrueImage, TrueObject, Truth
 from ultrasam.datasets.build import build, converter
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.plan import Plan, make_plan
 from ultrasam.datasets.results import Outcome
 from ultrasam.io.coco import CocoAnnotation, CocoImage, read_coco
-
-TREES: dict[str, tuple[str, Callable[[Path], Truth]]] = {
-    "bus_bra": ("bus_bra", raw_bus_bra.write),
-    "busi": ("busi", raw_busi.write),
-    "camus": ("camus", raw_camus.write),
-    "camus-mhd": ("camus", raw_camus_mhd.write),
-    "ddti": ("ddti", raw_ddti.write),
-    "ddti-source": ("ddti", raw_ddti.write_source),
-    "gist514_db": ("gist514_db", raw_gist514_db.write),
-    "hc18": ("hc18", raw_hc18.write),
-    "kidney_us": ("kidney_us", raw_kidney_us.write),
-    "kidney_us-inside": ("kidney_us", raw_kidney_us.write_inside),
-    "micro_seg": ("micro_seg", raw_micro_seg.write),
-    "mmotu_2d": ("mmotu_2d", raw_mmotu_2d.write),
-    "stu_hospital": ("stu_hospital", raw_stu_hospital.write),
-    "tn3k": ("tn3k", raw_tn3k.write),
-    "us_nerve": ("us_nerve", raw_us_nerve.write),
-    "usgra_seg": ("usgra_seg", raw_usgra_seg.write),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +65,13 @@ class Built:
             yield image, [one for one in coco.annotations if one.image_id == image.id]
 
 
-@pytest.fixture(scope="module", params=list(TREES))
+@pytest.fixture(scope="module", params=TREES, ids=str)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    identifier, write = TREES[request.param]
-    place = tmp_path_factory.mktemp(request.param)
-    truth = write(place / "raw")
-    outcome = build(dataset(identifier), place / "raw", place / "out", partial=True)
-    return Built(identifier, place / "raw", place / "out" / identifier, truth, outcome)
+    tree: Tree = request.param
+    place = tmp_path_factory.mktemp(tree.name)
+    truth = tree.write(place / "raw")
+    outcome = build(dataset(tree.id), place / "raw", place / "out", partial=True)
+    return Built(tree.id, place / "raw", place / "out" / tree.id, truth, outcome)
 
 
 def agrees(found: Mask, true: TrueObject) -> bool:
@@ -225,6 +191,7 @@ def test_the_counts_are_right(built: Built) -> None:
         "objects": len(drawn),
         "cases": len({image.case for image in main.values()}),
         "negatives": sum(not image.objects for image in main.values()),
+        "duplicates": 0,
         "dropped without objects": built.truth.dropped,
         "objects by category": {name: by_category[name] for name in dataset(built.id).category_names},
         "images by split": dict(sorted(by_split.items())),

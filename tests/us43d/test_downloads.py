@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.us43d import raw_busi, raw_camus_mhd, raw_hc18
+from tests.us43d import raw_busi, raw_camus, raw_hc18
 from tests.us43d.truth import Truth
 from ultrasam.datasets.build import build
 from ultrasam.datasets.catalogue import dataset
@@ -69,14 +69,14 @@ def test_busi_is_built_from_its_archive(tmp_path: Path) -> None:
 
 
 def test_a_raw_file_that_is_cut_off_is_not_called_missing(tmp_path: Path) -> None:
-    raw_camus_mhd.write(tmp_path / "raw")
+    raw_camus.write_mhd(tmp_path / "raw")
     outcome = built("camus", tmp_path / "raw", tmp_path)
     assert "No such file" not in dict(outcome.problems)["training/patient0002/patient0002_4CH_ED.mhd"]
 
 
 def test_a_raw_file_that_is_too_long_is_no_other_picture(tmp_path: Path) -> None:
     """Bytes after the last pixel, as some tools leave, change nothing."""
-    truth = raw_camus_mhd.write(tmp_path / "raw")
+    truth = raw_camus.write_mhd(tmp_path / "raw")
     path = tmp_path / "raw" / "training" / "patient0001" / "patient0001_2CH_ED.raw"
     path.write_bytes(path.read_bytes() + b"\7" * 50)
     outcome = built("camus", tmp_path / "raw", tmp_path)

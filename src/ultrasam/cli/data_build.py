@@ -38,6 +38,9 @@ def add_build_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="a part of each set is meant: do not compare its counts"
     )
+    parser.add_argument(
+        "--with-duplicates", action="store_true", help="convert images again that another set has too"
+    )
     _add_jobs(parser)
 
 
@@ -76,7 +79,15 @@ def run_build(args: Namespace) -> int:
     for dataset, raw in found:
         try:
             with _Progress(dataset.id) as progress:
-                outcome = build(dataset, raw, out, jobs, bool(args.partial), progress)
+                outcome = build(
+                    dataset,
+                    raw,
+                    out,
+                    jobs,
+                    partial=bool(args.partial),
+                    duplicates=bool(args.with_duplicates),
+                    tell=progress,
+                )
         except BuildStopped as error:  # the sets that follow could not be written either
             stopped = f"{dataset.id}: {error}"
             remark(stopped)
@@ -161,6 +172,12 @@ def _found(args: Namespace) -> tuple[list[tuple[Dataset, Path]], list[str]]:
             raise UltrasamError(f"--source names {name}, --only does not: add it there")
     found = [(entry, place) for entry in chosen if (place := find_raw(entry, raw, sources))]
     ready = set(converter_ids())
+    if not wanted and not args.with_duplicates:
+        again = [entry for entry, _ in found if entry.duplicate_of and entry.id not in sources]
+        for entry in again:
+            text = "left out, but for --only or --with-duplicates"
+            remark(f"{entry.id} is {entry.duplicate_of} again: {text}")
+        found = [(entry, place) for entry, place in found if entry not in again]
     without = [entry.id for entry, _ in found if entry.id not in ready]
     if without and not wanted:
         text = f"no converter yet: {', '.join(without)}; `ultrasam data list` shows which sets have one"

@@ -46,14 +46,22 @@ Tell = Callable[[int, int], None]
 
 
 def build(
-    dataset: Dataset, raw: Path, out: Path, jobs: int = 1, partial: bool = False, tell: Tell | None = None
+    dataset: Dataset,
+    raw: Path,
+    out: Path,
+    jobs: int = 1,
+    *,
+    partial: bool = False,
+    duplicates: bool = False,
+    tell: Tell | None = None,
 ) -> Outcome:
     """Convert one set into `out`/ID; what an earlier run has done for the same files is not done again.
 
     `raw` is a folder or archive. With `partial` a part of the set is meant: its counts are not held against
-    the catalogue. `tell` hears how many images of how many are done. A file that cannot be used becomes a
-    problem in the outcome; so does a set of which nothing can be used. Raises UltrasamError if the results
-    cannot be written, another run writes them or a process is killed.
+    the catalogue. With `duplicates` images that another set has too are converted again. `tell` hears how
+    many images of how many are done. A file that cannot be used becomes a problem in the outcome; so does a
+    set of which nothing can be used. Raises UltrasamError if the results cannot be written, another run
+    writes them or a process is killed.
     """
     folder = out / dataset.id
     images = folder / "images"
@@ -65,7 +73,7 @@ def build(
         try:
             files = signature(raw)
             code = code_of(dataset)
-            state = f"{files} {code} {_form()} {partial}"
+            state = f"{files} {code} {_form()} {partial} {duplicates}"
             before = read_outcome(folder, state)
             if before is not None:
                 return replace(before, unchanged=True)
@@ -74,7 +82,7 @@ def build(
         earlier_images(folder)  # of somebody else nothing is replaced, and not after hours
         try:
             # In a folder of the archive's own, so that what another one has left is never taken for it.
-            plan = make_plan(converter(dataset.id), opened_raw(raw, unpacked / files[:16]))
+            plan = make_plan(converter(dataset.id), opened_raw(raw, unpacked / files[:16]), duplicates)
         except UltrasamError as error:
             shutil.rmtree(unpacked, ignore_errors=True)
             return write_failure(dataset, folder, str(error))

@@ -207,6 +207,9 @@ def _entry(record: Record, sample: Sample, job: Job, png: bytes) -> Json:
     """One image of a COCO file with its annotations, ready for JSON."""
     number = image_id(job.dataset, record)
     height, width = sample.image.shape[:2]
+    attributes = dict(record.attributes)
+    if record.duplicate_of:
+        attributes["duplicate_of"] = record.duplicate_of
     image = {
         "id": number,
         "file_name": f"{record.name}.png",
@@ -218,7 +221,7 @@ def _entry(record: Record, sample: Sample, job: Job, png: bytes) -> Json:
         "frame": record.frame,
         "split": record.split or None,
         "spacing": sample.spacing,
-        "attributes": dict(sorted(record.attributes.items())) or None,
+        "attributes": dict(sorted(attributes.items())) or None,
     }
     annotations: dict[str, list[Json]] = {}
     for entry in sample.objects:

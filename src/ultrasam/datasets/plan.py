@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +37,8 @@ class Plan:
         return sum(len(group.records) for group in self.groups)
 
 
-def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
-    """List a raw folder with its converter.
+def make_plan(records: Callable[[Path], Iterable[Found]], root: Path, duplicates: bool = False) -> Plan:
+    """List a raw folder with its converter; images that another set has too only with `duplicates`.
 
     Two records of one name are a problem, and neither is used; a file beside those of the set that nobody has
     mentioned is one too. Raises UltrasamError if the converter cannot make sense of the folder or finds
@@ -49,8 +49,11 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
     skipped: list[Skipped] = []
     problems: list[Problem] = []
     missing: list[Missing] = []
+    again: dict[Path, str] = {}
     for entry in records(root):
         match entry:
+            case Record() if entry.duplicate_of and not duplicates:
+                again |= {path: entry.duplicate_of for path in entry.files}
             case Record():
                 found.append(entry)
             case Table(path):
@@ -61,6 +64,7 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
                 problems.append(entry)
             case Missing():
                 missing.append(entry)
+    skipped += _duplicates(again)
     unique = list(_unique(found, problems))
     if not unique:
         first = f": {problems[0].path.name} {problems[0].reason}" if problems else ""
@@ -72,6 +76,14 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path) -> Plan:
     problems += _unexpected(mentioned, folders)
     skipped += _unknown_folders(mentioned, folders, root)
     return Plan(root, tuple(grouped(unique)), tuple(tables), tuple(skipped), tuple(problems), tuple(missing))
+
+
+def _duplicates(again: Mapping[Path, str]) -> Iterator[Skipped]:
+    """What is left out because another set has it: one line for each folder, or file beside others."""
+    for folder in sorted({path.parent for path in again}):
+        inside = [path for path in again if path.parent == folder]
+        for path in [folder] if set(inside) == set(files(folder)) else sorted(inside):
+            yield Skipped(path, f"{again[inside[0]]} has it too: --with-duplicates converts it again")
 
 
 def _unique(records: list[Record], problems: list[Problem]) -> Iterator[Record]:

@@ -71,6 +71,8 @@ class Record:
     """The part of the source that it belongs to: "train", "val" or "test"; "" where there are no parts."""
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     """What else the source says: pathology, phase of the heart, device, quality of the view."""
+    duplicate_of: str = ""
+    """The set that has this very image too: such images are left out unless they are asked for."""
 
     @property
     def name(self) -> str:

@@ -38,7 +38,8 @@ class Outcome:
 
     "complete": every file was used or left out on purpose; "incomplete": `problems` name what was not;
     "failed": nothing was written but the report. `counts` holds images, objects, cases, negatives, images
-    without objects that were dropped, and objects by category. `unchanged`: an earlier run had done it all.
+    that another set has too, images without objects that were dropped, and objects by category. `unchanged`:
+    an earlier run had done it all.
     """
 
     dataset: str
@@ -132,7 +133,9 @@ def _problems(
         text = f"lists {len(one.names)} files that are missing: {first_of(one.names)}"
         problems.append((relative(one.table, plan.root), text))
     tests = counts["images by split"].get("test", 0)
-    differences = count_differences(dataset, counts["images"], tests, counts["cases"])
+    # The catalogue does not count images that another set has too.
+    own = counts["images"] - counts["duplicates"]
+    differences = count_differences(dataset, own, tests, counts["cases"])
     return [*problems, *(("", text) for text in differences)]
 
 
@@ -178,7 +181,7 @@ def read_outcome(folder: Path, state: str) -> Outcome | None:
 
 def _counted(dataset: Dataset, groups: Iterable[Json]) -> tuple[Json, list[str]]:
     """The counts of the main annotator, and every annotator's name, the main one ("") first."""
-    images = objects = negatives = empty = 0
+    images = objects = negatives = duplicates = empty = 0
     cases: set[str] = set()
     by_category: Counter[str] = Counter()
     by_split: Counter[str] = Counter()
@@ -192,6 +195,7 @@ def _counted(dataset: Dataset, groups: Iterable[Json]) -> tuple[Json, list[str]]
                 continue
             images += 1
             negatives += not own
+            duplicates += "duplicate_of" in (entry["image"]["attributes"] or {})
             objects += len(own)
             cases.add(entry["image"]["case_id"])
             by_split[entry["image"]["split"] or ""] += 1
@@ -201,6 +205,7 @@ def _counted(dataset: Dataset, groups: Iterable[Json]) -> tuple[Json, list[str]]
         "objects": objects,
         "cases": len(cases),
         "negatives": negatives,
+        "duplicates": duplicates,
         "dropped without objects": empty,
         "objects by category": {name: by_category[name] for name in dataset.category_names},
         "images by split": dict(sorted(by_split.items())),

@@ -264,7 +264,8 @@ def _check_counts(coco: Coco, manifest: dict[str, Any], name: str, note: _Note) 
         return
     tests = sum(image.split == "test" for image in coco.images)
     cases = len({image.case_id for image in coco.images})
-    for difference in count_differences(DATASETS[name], len(coco.images), tests, cases):
+    own = sum("duplicate_of" not in (image.attributes or {}) for image in coco.images)
+    for difference in count_differences(DATASETS[name], own, tests, cases):
         note("count", "", difference)
     used = {annotation.category_id for annotation in coco.annotations}
     for category in coco.categories:

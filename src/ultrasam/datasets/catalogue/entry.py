@@ -66,8 +66,14 @@ class Dataset:
     in_us43d: bool = True
     duplicate_of: str = ""
     """The set of which this is another edition."""
+    sector: bool = False
+    """Whether masks reach beyond the ultrasound sector, so that `data split` cuts them there."""
     quirks: tuple[str, ...] = ()
     """What a reader of the raw files must know."""
+    corrections: tuple[str, ...] = ()
+    """Where the converted set differs from the conversion that UltraSam was trained on, each with the
+    reason.
+    """
 
     @property
     def category_names(self) -> tuple[str, ...]:
