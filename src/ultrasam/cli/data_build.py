@@ -18,6 +18,7 @@ from ultrasam.core.errors import UltrasamError
 if TYPE_CHECKING:
     from ultrasam.datasets.catalogue import Dataset
     from ultrasam.datasets.results import Outcome
+    from ultrasam.datasets.shards import ShardOutcome
 
 # Problems of a set that are printed; the report has them all.
 SHOWN = 5
@@ -40,6 +41,19 @@ def add_build_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--with-duplicates", action="store_true", help="convert images again that another set has too"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="every set of the catalogue is meant: tell which are missing"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing: tell what is there, what is missing, how to get it",
+    )
+    parser.add_argument(
+        *("--shard",),
+        metavar="I/N",
+        help="convert part I of N only; a run without --shard then puts the parts together",
     )
     _add_jobs(parser)
 
@@ -67,45 +81,63 @@ def _add_jobs(parser: ArgumentParser) -> None:
 def run_build(args: Namespace) -> int:
     from ultrasam.core.files import ensure_writable_dir
     from ultrasam.datasets.build import build
-    from ultrasam.datasets.convert import BuildStopped
-    from ultrasam.datasets.results import Outcome
+    from ultrasam.datasets.shards import Shard, build_shard
 
     import_packages()
+    if args.dry_run:
+        from ultrasam.cli.data_outlook import run_dry
+
+        return run_dry(args, *chosen_sets(args))
     jobs = _jobs(args.jobs)
+    shard = Shard.parse(args.shard) if args.shard else None
     found, missing = _found(args)
     out = ensure_writable_dir(args.out)
-    outcomes: list[Outcome] = []
-    stopped = ""
-    for dataset, raw in found:
-        try:
-            with _Progress(dataset.id) as progress:
-                outcome = build(
-                    dataset,
-                    raw,
-                    out,
-                    jobs,
-                    partial=bool(args.partial),
-                    duplicates=bool(args.with_duplicates),
-                    tell=progress,
-                )
-        except BuildStopped as error:  # the sets that follow could not be written either
-            stopped = f"{dataset.id}: {error}"
-            remark(stopped)
-            break
-        except UltrasamError as error:
-            outcome = Outcome(dataset.id, "failed", {}, (("", str(error)),))
-        outcomes.append(outcome)
-        _tell(outcome, out)
-        if not args.json:
-            print(_line(outcome, out), flush=True)
+    duplicates = bool(args.with_duplicates)
+
+    def convert(dataset: Dataset, raw: Path, tell: _Progress) -> Outcome | ShardOutcome:
+        if shard:
+            return build_shard(dataset, raw, out, shard, jobs, duplicates=duplicates, tell=tell)
+        partial = bool(args.partial)
+        return build(dataset, raw, out, jobs, partial=partial, duplicates=duplicates, tell=tell)
+
+    outcomes, stopped = _each(found, convert, out, quiet=bool(args.json))
     if args.json:
         sets = [asdict(outcome) for outcome in outcomes]
         print(json.dumps({"out": str(out), "datasets": sets, "missing": missing, "stopped": stopped}))
-    used = [outcome for outcome in outcomes if outcome.status != "failed"]
-    if not used and not stopped:
+    states = [getattr(outcome, "status", "complete") for outcome in outcomes]
+    if not stopped and set(states) <= {"failed"}:
         return 2
-    whole = all(outcome.status == "complete" for outcome in outcomes)
-    return 0 if whole and not missing and not stopped else 1
+    return 0 if set(states) == {"complete"} and not missing and not stopped else 1
+
+
+def _each(
+    found: Sequence[tuple[Dataset, Path]],
+    convert: Callable[[Dataset, Path, _Progress], Outcome | ShardOutcome],
+    out: Path,
+    quiet: bool,
+) -> tuple[list[Outcome | ShardOutcome], str]:
+    """What became of each set, told as it is known, and why the rest was left, if it was."""
+    from ultrasam.datasets.convert import BuildStopped
+    from ultrasam.datasets.results import Outcome
+
+    outcomes: list[Outcome | ShardOutcome] = []
+    for dataset, raw in found:
+        outcome: Outcome | ShardOutcome
+        try:
+            with _Progress(dataset.id) as progress:
+                outcome = convert(dataset, raw, progress)
+        except BuildStopped as error:  # the sets that follow could not be written either
+            stopped = f"{dataset.id}: {error}"
+            remark(stopped)
+            return outcomes, stopped
+        except UltrasamError as error:
+            outcome = Outcome(dataset.id, "failed", {}, (("", str(error)),))
+        outcomes.append(outcome)
+        if isinstance(outcome, Outcome):
+            _tell(outcome, out)
+        if not quiet:
+            print(_line(outcome, out) if isinstance(outcome, Outcome) else _shard_line(outcome), flush=True)
+    return outcomes, ""
 
 
 def run_verify(args: Namespace) -> int:
@@ -153,23 +185,34 @@ def import_packages(*names: str) -> None:
         importlib.import_module(name)
 
 
-def _found(args: Namespace) -> tuple[list[tuple[Dataset, Path]], list[str]]:
-    """The sets to convert with their raw folder or archive, and the ids asked for that are not there."""
+def chosen_sets(args: Namespace) -> tuple[list[Dataset], Path | None, dict[str, Path]]:
+    """The sets that are meant, the folder with the downloads, and sets that lie elsewhere by their id."""
     from ultrasam.datasets.catalogue import DATASETS, dataset
-    from ultrasam.datasets.converters import converter_ids
-    from ultrasam.datasets.raw import find_raw
 
     sources = _sources(args.source or [])
     raw = Path(args.raw) if args.raw else None
-    if raw is None and not sources:
+    if raw is None and not sources and not args.dry_run:
         raise UltrasamError("say where the downloaded sets are: --raw DIR, or --source ID=PATH for one")
     if raw is not None and not raw.is_dir():
         raise UltrasamError(f"{raw} is no folder: give the one with the downloaded sets to --raw")
-    wanted = _ids(args.only)
-    chosen = [dataset(name) for name in wanted or (list(DATASETS) if raw else list(sources))]
+    if args.all and args.only:
+        raise UltrasamError("--all and --only name different sets: give one of them")
+    every = raw is not None or args.all or not sources
+    chosen = [dataset(name) for name in _ids(args.only) or (DATASETS if every else sources)]
     for name in sources:
         if dataset(name) not in chosen:
             raise UltrasamError(f"--source names {name}, --only does not: add it there")
+    return chosen, raw, sources
+
+
+def _found(args: Namespace) -> tuple[list[tuple[Dataset, Path]], list[str]]:
+    """The sets to convert with their raw folder or archive, and the ids asked for that are not there."""
+    from ultrasam.datasets.catalogue import dataset
+    from ultrasam.datasets.converters import converter_ids
+    from ultrasam.datasets.raw import find_raw
+
+    chosen, raw, sources = chosen_sets(args)
+    wanted = _ids(args.only)
     found = [(entry, place) for entry in chosen if (place := find_raw(entry, raw, sources))]
     ready = set(converter_ids())
     if not wanted and not args.with_duplicates:
@@ -185,8 +228,13 @@ def _found(args: Namespace) -> tuple[list[tuple[Dataset, Path]], list[str]]:
             raise UltrasamError(text)
         remark(text)
         found = [(entry, place) for entry, place in found if entry.id in ready]
-    missing = [entry.id for entry in chosen if wanted and entry.id not in {one.id for one, _ in found}]
-    for name in missing:
+    there = {entry.id for entry, _ in found}
+    if args.all:
+        chosen = [entry for entry in chosen if args.with_duplicates or not entry.duplicate_of]
+    missing = [entry.id for entry in chosen if (wanted or args.all) and entry.id not in there]
+    if args.all and missing:
+        remark(f"{len(missing)} sets are not there: {', '.join(missing)}; --dry-run says how to get each")
+    for name in missing if wanted else []:
         names = " or ".join(dict.fromkeys((name, *dataset(name).folders)))
         remark(f"{name}: nothing at {raw}/ is called {names}; `ultrasam data show {name}` says how to get it")
     if not found and not missing:
@@ -235,6 +283,12 @@ def _line(outcome: Outcome, out: Path) -> str:
     notes += [_counted(len(outcome.problems), "problem")] if outcome.problems else []
     notes += ["unchanged"] if outcome.unchanged else []
     return one_line(f"{outcome.dataset:<20} {', '.join([text, *notes])} -> {out / outcome.dataset}")
+
+
+def _shard_line(outcome: ShardOutcome) -> str:
+    notes = [_counted(outcome.problems, "problem")] if outcome.problems else []
+    text = f"{outcome.images:,} of {_counted(outcome.total, 'image')} listed"
+    return f"{outcome.dataset:<20} {', '.join([f'shard {outcome.shard}: {text}', *notes])}"
 
 
 def _counted(number: int, what: str) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
@@ -20,24 +20,27 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 @contextmanager
-def own_folder(out: Path) -> Iterator[Path]:
+def own_folder(out: Path, part: str = "") -> Iterator[Path]:
     """Make `out` and the hidden folder in it, which is returned, and keep other runs out while in the
     context.
 
-    Raises UltrasamError if they cannot be written or another run uses them. A killed run does not hold them.
+    With `part` only runs of the same part are kept out, and those of the whole. Raises UltrasamError if the
+    folders cannot be written or another run uses them. A killed run does not hold them.
     """
     ensure_writable_dir(out)
     folder = ensure_writable_dir(out / HIDDEN)
-    try:
-        # Held by the system for this process.
-        lock = (folder / "lock").open("ab")
-    except OSError as error:
-        raise UltrasamError(f"{shown(folder)} cannot be written ({reason(error)})") from error
-    with lock:
-        if not try_lock(lock.fileno()):
-            raise UltrasamError(
-                f"another run is writing to {shown(out)}: wait for it or choose another folder"
-            )
+    # Held by the system for this process.
+    locks = [("lock", bool(part)), *([(f"lock.{part}", False)] if part else [])]
+    with ExitStack() as held:
+        for name, shared in locks:
+            try:
+                lock = held.enter_context((folder / name).open("ab"))
+            except OSError as error:
+                raise UltrasamError(f"{shown(folder)} cannot be written ({reason(error)})") from error
+            if not try_lock(lock.fileno(), shared):
+                raise UltrasamError(
+                    f"another run is writing to {shown(out)}: wait for it or choose another folder"
+                )
         yield folder
 
 
@@ -52,20 +55,23 @@ def remove_temporary_files(folder: Path) -> None:
         return
 
 
-def try_lock(descriptor: int) -> bool:
-    """Whether this process has an open file, or a folder, for itself until it is closed.
+def try_lock(descriptor: int, shared: bool = False) -> bool:
+    """Whether this process has an open file, or a folder, for itself until it is closed, or together with
+    others that take it `shared`.
 
-    True too where the file system has no locks. Windows locks files only.
+    True too where the file system has no locks. Windows locks files only, and shares none: those stay free.
     """
     try:
         if sys.platform == "win32":
             import msvcrt
 
+            if shared:
+                return True
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
     return True

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -25,9 +25,9 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir, shown
 from ultrasam.core.workplace import own_folder, remove_temporary_files
 from ultrasam.datasets.catalogue import Dataset
-from ultrasam.datasets.convert import BuildStopped, Job, Json, convert, fingerprint
+from ultrasam.datasets.convert import BuildStopped, Group, Job, Json, convert, fingerprint
 from ultrasam.datasets.journal import Journal
-from ultrasam.datasets.plan import Plan, make_plan
+from ultrasam.datasets.plan import make_plan
 from ultrasam.datasets.processes import ProcessKilled, in_processes
 from ultrasam.datasets.raw import opened_raw, signature
 from ultrasam.datasets.record import Found
@@ -41,6 +41,10 @@ from ultrasam.datasets.results import (
     write_failure,
     write_results,
 )
+
+JOURNAL = "journal.jsonl"
+PART_OF_JOURNAL = "journal.{}.jsonl"
+"""The journal of a shard, `shards.Shard.name` in the place of {}."""
 
 Tell = Callable[[int, int], None]
 
@@ -65,7 +69,7 @@ def build(
     """
     folder = out / dataset.id
     images = folder / "images"
-    _check_apart(raw, folder)
+    check_apart(raw, folder)
     with own_folder(folder) as hidden:
         for place in (folder, hidden, images):
             remove_temporary_files(place)
@@ -89,33 +93,48 @@ def build(
         ensure_writable_dir(images)
         # Until all is done nothing counts as complete.
         remove(folder / MANIFEST)
-        with Journal(hidden / "journal.jsonl") as journal:
+        with Journal(hidden / JOURNAL) as journal:
+            for path in sorted(hidden.glob(PART_OF_JOURNAL.format("*"))):
+                journal.adopt(path)
             keys = [fingerprint(group, code, plan.root) for group in plan.groups]
-            _convert_missing(dataset, plan, journal, keys, images, jobs, tell or (lambda done, total: None))
+            groups = list(zip(keys, plan.groups, strict=True))
+            convert_missing(dataset, plan.root, groups, journal, images, jobs, tell)
             outcome = write_results(dataset, folder, plan, journal, keys, partial=partial, state=state)
             journal.keep(keys)
         shutil.rmtree(unpacked, ignore_errors=True)
     return outcome
 
 
-def _convert_missing(
-    dataset: Dataset, plan: Plan, journal: Journal, keys: list[str], images: Path, jobs: int, tell: Tell
+def convert_missing(
+    dataset: Dataset,
+    root: Path,
+    groups: Sequence[tuple[str, Group]],
+    journal: Journal,
+    images: Path,
+    jobs: int = 1,
+    tell: Tell | None = None,
 ) -> None:
-    """Convert the groups that the journal lacks, or whose images are gone, and enter them there."""
+    """Convert those of `groups`, each with its key, that the journal lacks, or whose images are gone from the
+    folder `images`, and enter them in the journal. `root` is the raw folder.
+
+    Raises BuildStopped if something cannot be written or a process is killed.
+    """
+    tell = tell or (lambda done, total: None)
     waiting = {}
     done = 0
-    for key, group in zip(keys, plan.groups, strict=True):
+    total = sum(len(group.records) for _, group in groups)
+    for key, group in groups:
         if key in journal and _is_whole(journal.read(key), images):
             done += len(group.records)
         else:
             waiting[key] = Job(group, dataset.id, dataset.category_names, images, dataset.keep_negatives)
-    tell(done, plan.images)
+    tell(done, total)
     results = in_processes(convert, waiting.values(), min(jobs, max(len(waiting), 1)))
     try:
         for key, result in zip(waiting, results, strict=True):
-            journal.add(key, result, plan.root)
+            journal.add(key, result, root)
             done += len(waiting[key].group.records)
-            tell(done, plan.images)
+            tell(done, total)
     except ProcessKilled as error:
         raise BuildStopped(f"{error}; what is done is kept") from None
 
@@ -171,7 +190,7 @@ def _hashed(text: str, files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _check_apart(raw: Path, folder: Path) -> None:
+def check_apart(raw: Path, folder: Path) -> None:
     """Raises UltrasamError if the results would lie among the raw files, or these among the results."""
     one, other = raw.resolve(), folder.resolve()
     if one == other or one in other.parents or other in one.parents:

@@ -58,17 +58,26 @@ class Journal:
             "inputs": [[relative(Path(file), root), size, sha] for file, size, sha in done.inputs],
             "empty": done.empty,
         }
-        line = _line(content)
         try:
-            place = self._file.seek(0, os.SEEK_END)
-            self._file.write(line)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._append(group, _line(content))
+            self._sync()
         except OSError as error:
             raise BuildStopped(
                 f"{shown(self.path)} cannot be written ({reason(error)}): free some space"
             ) from error
-        self._places[group] = (place, len(line))
+
+    def adopt(self, path: Path) -> None:
+        """Take over what the journal of a part has remembered, and remove that file."""
+        try:
+            with path.open("rb") as file:
+                for line in file:
+                    group = _parsed(line)
+                    if group is not None and group["group"] not in self:
+                        self._append(group["group"], line)
+            self._sync()
+            path.unlink()
+        except OSError as error:
+            raise BuildStopped(f"{shown(path)} cannot be used ({reason(error)}): remove it") from error
 
     def read(self, group: str) -> Json:
         """What `add` has remembered of a group."""
@@ -91,6 +100,15 @@ class Journal:
         with atomic_open(self.path) as file:
             for group in groups:
                 file.write(_line(self.read(group)))
+
+    def _append(self, group: str, line: bytes) -> None:
+        place = self._file.seek(0, os.SEEK_END)
+        self._file.write(line)
+        self._places[group] = (place, len(line))
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 def relative(path: Path, root: Path) -> str:

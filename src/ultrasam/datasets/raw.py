@@ -83,6 +83,11 @@ def signature(path: Path) -> str:
     return digest.hexdigest()
 
 
+def bytes_at(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder but for junk. Raises UltrasamError if unreadable."""
+    return sum(file.stat().st_size for file in _walk(path) if file.exists())
+
+
 def file_state(file: Path) -> str:
     """Size and time of a file; "absent" if it is not there."""
     try:
