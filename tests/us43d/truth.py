@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ class TrueImage:
     frame: int | None = None
     split: str = ""
     spacing: tuple[float, float] | None = None
-    attributes: Mapping[str, str | bool] = field(default_factory=dict)
+    attributes: Mapping[str, str | int | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +122,11 @@ def white(mask: Mask) -> Grey:
 
 
 def save(path: Path, pixels: Grey, mode: str | None = None) -> None:
-    """A PNG or TIFF file, by the name; converted to Pillow's `mode` before."""
+    """A PNG, TIFF or BMP file, by the name; converted to Pillow's `mode` before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(pixels)
     picture = picture if mode is None else picture.convert(mode)
-    picture.save(path, {".png": "PNG", ".tif": "TIFF"}[path.suffix.lower()])
+    picture.save(path, {".png": "PNG", ".tif": "TIFF", ".bmp": "BMP"}[path.suffix.lower()])
 
 
 def save_jpeg(path: Path, pixels: Grey, quality: int = 90) -> Grey:
@@ -144,7 +145,8 @@ def save_text(path: Path, text: str = "") -> None:
 def save_nifti(
     path: Path, stack: Grey, spacing: tuple[float, float, float] = (1, 1, 1), turned: bool = False
 ) -> None:
-    """`stack` (slices, H, W) as a compressed NIfTI-1 file: rows to the patient's back, columns to the left.
+    """`stack` (slices, H, W) as a NIfTI-1 file: rows to the patient's back, columns to the left. It is
+    compressed if its name ends in .gz.
 
     That is ITK's way without a direction. With `turned` both are stored from their other end and the header
     says so, which is NIfTI's way without a direction: the same picture in another order.
@@ -165,7 +167,8 @@ def save_nifti(
     header[344:348] = b"n+1\0"
     stored = stack[:, ::-1, ::-1] if turned else stack
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(bytes(header) + stored.astype(np.uint8).tobytes(), mtime=0))
+    content = bytes(header) + stored.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def save_mhd(path: Path, stack: Grey, spacing: tuple[float, float, float], data: bool = True) -> None:
@@ -203,3 +206,30 @@ def litter(folder: Path) -> None:
     save_text(folder / ".DS_Store", "\0\0\0\1Bud1")
     save_text(folder / "Thumbs.db", "x")
     save_text(folder / "__MACOSX" / "._0001.png", "Mac OS X")
+
+
+def save_mha(path: Path, values: Grey, spacing: tuple[float, ...] = (), packed: bool = False) -> None:
+    """`values` (H, W) or (slices, H, W) as an .mha file, with a `spacing` in the order x, y, z; compressed if
+    `packed`.
+    """
+    count = values.ndim
+    content = values.astype(np.uint8).tobytes()
+    content = zlib.compress(content) if packed else content
+    lines = {
+        "ObjectType": "Image",
+        "NDims": str(count),
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": str(packed),
+        "CompressedDataSize": str(len(content)),
+        "TransformMatrix": " ".join(f"{one:g}" for one in np.eye(count).ravel()),
+        "Offset": " ".join(["0"] * count),
+        "ElementSpacing": " ".join(map(str, spacing or (1,) * count)),
+        "DimSize": " ".join(map(str, values.shape[::-1])),
+        "ElementType": "MET_UCHAR",
+        "ElementDataFile": "LOCAL",
+    }
+    if not packed:
+        del lines["CompressedDataSize"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("".join(f"{key} = {value}\n" for key, value in lines.items()).encode() + content)

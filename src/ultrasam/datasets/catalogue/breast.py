@@ -28,7 +28,8 @@ DATASETS = (
         probe="Linear, 2D",
         categories=(_LESION, Category("other_structure", "other")),
         layout="BrEaST-Lesions_USG-images_and_masks/caseNNN.png with caseNNN_tumor.png and "
-        "caseNNN_otherK.png. A mask is a PNG of one object, not zero inside (to be confirmed)",
+        "caseNNN_otherK.png. A mask shows one object, in one value besides 0 or in black and white (to be "
+        "confirmed)",
         folders=(
             "BrEaST-Lesions_USG-images_and_masks-Dec-15-2023",
             "BrEaST-Lesions_USG-images_and_masks",
@@ -45,6 +46,17 @@ DATASETS = (
         quirks=(
             "Each mask file is one object.",
             "The files `_other` show structures of several kinds, not only cysts (to be confirmed)",
+            "The four normal breasts have no mask: up to four images without one are left out, more are "
+            "problems.",
+            "Benign, malignant or normal, and the BI-RADS class, stand in a spreadsheet, which is not read.",
+        ),
+        corrections=(
+            "The files `_other` become `other_structure`, since they show structures of several kinds; "
+            "UltraSam's conversion calls all of them cysts.",
+            "Each mask file stays one object, as it was drawn, also in several parts; UltraSam's conversion "
+            "makes an object of each part.",
+            "In a mask with smooth edges an object ends at half of white; UltraSam's conversion takes all "
+            "that is not black, which widens it.",
         ),
     ),
     Dataset(
@@ -75,6 +87,13 @@ DATASETS = (
         quirks=(
             "The class is that of the folder.",
             "The files `Lesion.bmp` are pictures of the outlined lesion, not images (to be confirmed)",
+            "Both classes count from 1 (to be confirmed)",
+        ),
+        corrections=(
+            "Lesions are benign or malignant, as their folder says; UltraSam's conversion has one class for "
+            "both.",
+            "Masks are cut at 127 of 255, the middle of a smooth edge; UltraSam's conversion cuts at 150, "
+            "which makes lesions smaller.",
         ),
     ),
     Dataset(
@@ -103,6 +122,16 @@ DATASETS = (
             "Some masks have another size than their image (to be confirmed)",
             "May share images with BUSI and Dataset B (to be confirmed)",
         ),
+        corrections=(
+            "Images are told apart by class and number, since both classes may have a number; UltraSam's "
+            "conversion goes by the number alone, so that one could take the mask of another.",
+            "The folder of the class tells the class; UltraSam's conversion looks for its name anywhere in "
+            "the path.",
+            "Masks are cut at 127 of 255; UltraSam's conversion takes 255 alone, which loses smooth edges.",
+            "On the grid of its image, a pixel of a mask is set where half of its area is; UltraSam's "
+            "conversion takes the nearest pixel, which frays edges. A mask of another shape than its image "
+            "is refused, since it does not show the same field.",
+        ),
     ),
     Dataset(
         id="bus_uclm",
@@ -125,7 +154,15 @@ DATASETS = (
         patients=38,
         counts="683 images: 419 normal, 174 benign, 90 malignant.",
         reference=(40,),
-        quirks=("A table flags images with colour Doppler, marks or two views side by side.",),
+        quirks=(
+            "A table flags images with colour Doppler, marks or two views side by side.",
+            "The table is a CSV file beside the two folders, with columns named so (to be confirmed)",
+            "The images of normal breasts have black masks.",
+        ),
+        corrections=(
+            "A case is a patient, since her images are much alike; UltraSam's split draws images, so that "
+            "those of one patient stand in training and validation.",
+        ),
     ),
     Dataset(
         id="bus_bra",
@@ -154,6 +191,13 @@ DATASETS = (
             "Many patients have two images, of two sides or views.",
             "The table bus_data.csv also has the BI-RADS class, the device and the side (to be confirmed)",
         ),
+        corrections=(
+            "An image that the table of folds lacks is a problem; UltraSam's conversion gives it the class "
+            "and the fold of the image before it.",
+            "Masks are cut at 127 of 255; UltraSam's conversion takes 255 alone, which loses smooth edges.",
+            "A case is a patient, since her views are much alike; UltraSam's split draws images, so that "
+            "views of one patient stand in training and validation.",
+        ),
     ),
     Dataset(
         id="bus_dataset_b",
@@ -172,7 +216,7 @@ DATASETS = (
         organs=("breast",),
         probe="Siemens ACUSON Sequoia C512, linear (to be confirmed)",
         categories=(_LESION,),
-        layout="BUS/original/NNNNNN.png, BUS/GT/NNNNNN.png and DatasetB.xlsx.",
+        layout="BUS/original/NNNNNN.png, BUS/GT/NNNNNN.png and DatasetB.xlsx. Masks are black and white.",
         folders=("BUS", "DatasetB", "Dataset B", "UDIAT"),
         cases="An image: one per woman (to be confirmed)",
         split="None.",
@@ -180,7 +224,11 @@ DATASETS = (
         patients=163,
         counts="110 benign and 53 malignant lesions (to be confirmed)",
         reference=(46,),
-        quirks=("Benign or malignant stands in DatasetB.xlsx alone.",),
+        quirks=("Benign or malignant stands in DatasetB.xlsx alone, which is not read.",),
+        corrections=(
+            "Masks are cut at 127 of 255, the middle of a smooth edge; UltraSam's conversion cuts at 150, "
+            "which makes lesions smaller.",
+        ),
     ),
     Dataset(
         id="busi",
@@ -213,6 +261,14 @@ DATASETS = (
             "PMC10293973).",
             "About 70 images show the axilla, and 295 have callipers, text or other overlays.",
         ),
+        corrections=(
+            "Lesions are benign or malignant, as their folder says; UltraSam's conversion has one class for "
+            "both.",
+            "Each mask file stays one object, as it was drawn: lesions that overlap stay two, one in two "
+            "parts stays one. UltraSam's conversion makes an object of each part.",
+            "Masks are cut at 127 of 255, the middle of a smooth edge; UltraSam's conversion cuts at 150, "
+            "which makes lesions smaller.",
+        ),
     ),
     Dataset(
         id="s1",
@@ -226,8 +282,8 @@ DATASETS = (
         organs=("breast",),
         probe="Linear, 2D",
         categories=_BENIGN_OR_MALIGNANT,
-        layout="Data/{TrainingDataSet,TestingDataSet}/ with images, and masks in a folder named after "
-        "Labels. Masks are grey: 127 benign, 255 malignant (to be confirmed)",
+        layout="Data/{TrainingDataSet,TestingDataSet}/ with images, PNG or JPEG, and masks of the same names "
+        "below a folder named after Labels. Masks are grey: 127 benign, 255 malignant (to be confirmed)",
         folders=("S1", "S1 Data", "S1_Data"),
         cases="Not given: the files name no patients.",
         split="The folder TestingDataSet is the authors' test part (to be confirmed)",
@@ -237,6 +293,13 @@ DATASETS = (
         quirks=(
             "The same file name can stand in the training and in the test part (to be confirmed)",
             "A further folder of labels named General is another version of them (to be confirmed)",
+        ),
+        corrections=(
+            "The authors' part for tests stays one; UltraSam's conversion adds it to the training images.",
+            "Images are told apart by part and name, since a name can stand in both parts; in UltraSam's "
+            "conversion one replaces the other.",
+            "A grey level counts as the nearest of 0, 127 and 255, and an edge as part of its lesion; "
+            "UltraSam's conversion takes 127 and 255 alone and keeps stray pixels of 1 and 2 as lesions.",
         ),
     ),
     Dataset(
@@ -266,6 +329,15 @@ DATASETS = (
             "36 of the 42 masks are larger than their image: up to 512 x 512 pixels.",
             "Masks are grey with soft edges, and have faint grey noise outside.",
             "Benign or malignant is not given.",
+        ),
+        corrections=(
+            "The class is `breast_lesion`, since the source gives no pathology; UltraSam's conversion calls "
+            "all lesions benign.",
+            "Masks are cut at 127 of 255 first; UltraSam's conversion keeps the noise of value 1 as lesions.",
+            "On the grid of its image, a pixel of a mask is set where half of its area is; UltraSam's "
+            "conversion takes the nearest pixel, which frays edges.",
+            "Holes are filled and the largest part is kept, since each image shows one lesion; UltraSam's "
+            "conversion keeps holes and specks.",
         ),
     ),
 )

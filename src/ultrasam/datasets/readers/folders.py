@@ -16,6 +16,7 @@ from ultrasam.datasets.record import Missing, Problem
 # An archive unpacked by hand lies in a folder of its name, often twice, and some sets add a level of their
 # own.
 DEEPEST = 6
+_SPLIT = re.compile(r"(train|val|test)(?:ing|idation)?(?:[ _-]?set)?", re.IGNORECASE)
 _JUNK = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini", re.IGNORECASE)
 
 
@@ -50,6 +51,28 @@ def files(folder: Path, *suffixes: str) -> list[Path]:
     """The files directly in a folder, sorted by name; with `suffixes` (".png", ...; any case) only those."""
     wanted = tuple(suffix.lower() for suffix in suffixes)
     return [path for path in listing(folder) if path.is_file() and path.name.lower().endswith(wanted or "")]
+
+
+def files_below(folder: Path, *suffixes: str) -> list[Path]:
+    """`files` of a folder and of those in it, at most `DEEPEST` levels down, level by level."""
+    found: list[Path] = []
+    level = [folder]
+    for _ in range(DEEPEST + 1):
+        found += [path for below in level for path in files(below, *suffixes)]
+        level = [path for below in level for path in listing(below) if path.is_dir()]
+    return found
+
+
+def is_in_masks(path: Path, root: Path) -> bool:
+    """Whether a folder between `root` and the file has "mask" in its name."""
+    return any("mask" in name.lower() for name in path.relative_to(root).parts[:-1])
+
+
+def split_of(path: Path, root: Path) -> str:
+    """The part that a folder between `root` and the file names: "train", "val", "test" or ""."""
+    names = path.relative_to(root).parts[:-1]
+    found = [match[1].lower() for name in names if (match := _SPLIT.fullmatch(name))]
+    return found[-1] if found else ""
 
 
 def find_folder(raw: Path, *inside: str, besides: Path | None = None) -> Path:
@@ -109,13 +132,15 @@ def pairs(
     problems: list[Problem] = []
     images, masks = list(images), list(masks)
     by_key = [keyed(images, image_name), keyed(masks, mask_name)]
-    for paths, (found, _), what, pattern in zip(
-        (images, masks), by_key, ("image", "mask"), (image_name, mask_name), strict=True
+    for paths, others, (found, _), what, pattern in zip(
+        (images, masks), (masks, images), by_key, ("image", "mask"), (image_name, mask_name), strict=True
     ):
         if not found:
-            where = shown(paths[0].parent) if paths else "the set"
+            where = f"in {shown(paths[0].parent)}" if paths else "in the set"
+            if not paths and others:
+                where = f"for {shown(others[0].parent)}"
             raise UltrasamError(
-                f"no {what} in {where} has a name like {pattern!r}: the download is not complete, or its "
+                f"no {what} {where} has a name like {pattern!r}: the download is not complete, or its "
                 "layout has changed"
             )
     (image_of, twice), (mask_of, also_twice) = by_key
