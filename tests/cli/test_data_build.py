@@ -197,7 +197,6 @@ def test_an_archive_that_was_cut_off_is_told(raw: Path, tmp_path: Path) -> None:
         (["build", "--source", "busi=a", "--source", "busi=b", "--out", "{tmp}/o"], "twice"),
         (["build", "--source", "busi={tmp}", "--only", "hc18", "--out", "{tmp}/o"], "--only does not"),
         (["build", "--source", "busi={tmp}", "--out", "{tmp}/o", "--jobs", "0"], "--jobs 0"),
-        (["build", "--source", "us105={tmp}", "--out", "{tmp}/o"], "no converter yet"),
         (["verify", "{tmp}"], "holds no data set"),
         (["verify", "{tmp}/nowhere"], "is no folder"),
         (["verify"], "missing: OUT"),

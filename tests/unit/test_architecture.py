@@ -50,14 +50,17 @@ CORE_LIBRARIES = {"numpy", "PIL", "pycocotools"}
 BASE_LIBRARIES = CORE_LIBRARIES | {"onnxruntime", "pydicom", "jsonargparse"}
 # Libraries of an extra, imported inside functions of one module that says which extra it needs.
 EXTRA_LIBRARIES = {("io", "volumes"): {"SimpleITK"}, ("io", "video"): {"cv2"}}
-EXTRA_LIBRARIES |= {("datasets", "convert"): {"cv2"}, ("datasets", "processes"): {"cv2"}}
+EXTRA_LIBRARIES |= {("datasets", name): {"cv2"} for name in ("convert", "processes", "likeness")}
 EXTRA_LIBRARIES |= {("datasets", "readers", name): {"cv2"} for name in ("masks", "outlines")}
+EXTRA_LIBRARIES[("datasets", "lists", "clean")] = {"cv2"}
 EXTRA_LIBRARIES[("datasets", "readers", "arrays")] = {"scipy"}
 EXTRA_LIBRARIES[("datasets", "readers", "archives")] = {"rarfile"}
+EXTRA_LIBRARIES[("datasets", "readers", "hdf5")] = {"h5py"}
 EXTRA_LIBRARIES[("datasets", "figures")] = {"matplotlib"}
 # What a base install does not have.
 EXTRAS = ["torch", "torchvision", "lightning", "safetensors", "tqdm", "onnx", "onnxscript", "cv2", "scipy"]
-EXTRAS += ["SimpleITK", "rarfile", "matplotlib", "transformers", "fastapi", "uvicorn", "pytest", "hypothesis"]
+EXTRAS += ["SimpleITK", "rarfile", "matplotlib", "h5py"]
+EXTRAS += ["transformers", "fastapi", "uvicorn", "pytest", "hypothesis"]
 
 
 def imported_modules(tree: ast.Module, package: str) -> Iterator[tuple[int, str]]:

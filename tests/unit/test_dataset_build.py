@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -305,5 +306,5 @@ def test_two_runs_do_not_write_to_one_folder(raw: Path, tmp_path: Path) -> None:
 
 def test_a_set_without_a_converter_says_so(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    outcome = build(dataset("us105"), tmp_path / "raw", tmp_path / "out")
+    outcome = build(replace(SET, id="unheard_of"), tmp_path / "raw", tmp_path / "out")
     assert outcome.status == "failed" and "no converter yet" in outcome.problems[0][1]

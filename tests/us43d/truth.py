@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -233,3 +234,30 @@ def save_mha(path: Path, values: Grey, spacing: tuple[float, ...] = (), packed: 
         del lines["CompressedDataSize"]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes("".join(f"{key} = {value}\n" for key, value in lines.items()).encode() + content)
+
+
+def save_avi(path: Path, frames: Grey) -> list[Grey]:
+    """An .avi file (Motion JPEG) of frames (frames, H, W) with even sides; returns the pixels that come out
+    of it again, (H, W) where a frame has no colours.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = frames.shape[2], frames.shape[1]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 50, size)
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
+    writer.release()
+    capture = cv2.VideoCapture(str(path))
+    decoded = [np.asarray(capture.read()[1], np.uint8)[..., ::-1] for _ in frames]
+    capture.release()
+    return [one[..., 0] if (one == one[..., :1]).all() else one for one in decoded]
+
+
+def within(size: tuple[int, int], points: Points) -> Mask:
+    """The pixels whose middles lie in a closed polygon; whole numbers are the middles of pixels."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    inside = np.zeros(size, np.bool_)
+    for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]], strict=True):
+        if y0 != y1:
+            beyond = (y0 <= rows) != (y1 <= rows)
+            inside ^= beyond & (columns < x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
+    return inside

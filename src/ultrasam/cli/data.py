@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from jsonargparse import ArgumentParser, Namespace
 
 from ultrasam.cli.data_build import ACTIONS as BUILD_ACTIONS
+from ultrasam.cli.data_split import add_split_arguments, run_split
 from ultrasam.cli.main import one_line
 
 if TYPE_CHECKING:
@@ -209,5 +210,10 @@ ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Namesp
         _run_show,
     ),
     **BUILD_ACTIONS,
+    "split": (
+        "lists for training and tests: cleaned masks, splits by case, all sets in one",
+        add_split_arguments,
+        run_split,
+    ),
 }
 """What may follow `ultrasam data`: a short help, what adds its arguments, what runs it."""

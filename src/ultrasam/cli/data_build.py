@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.data_own import add_own_arguments, own_sets
 from ultrasam.cli.main import one_line
 from ultrasam.cli.terminal import MAX_JOBS, StatusLine, check_jobs, remark
 from ultrasam.core.errors import UltrasamError
@@ -29,13 +30,14 @@ def add_build_arguments(parser: ArgumentParser) -> None:
         "--raw", metavar="DIR", help="folder with the downloaded sets, each in RAW/ID or RAW/NAME"
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the converted sets, OUT/ID")
-    _add_only(parser, "sets to convert (default: those that are found)")
+    add_only(parser, "sets to convert (default: those that are found)")
     parser.add_argument(
         *("--source",),
         action="append",
         metavar="ID=PATH",
         help="folder or archive (zip, tar, rar) of one set, wherever it lies; may be repeated",
     )
+    add_own_arguments(parser)
     parser.add_argument(
         "--partial", action="store_true", help="a part of each set is meant: do not compare its counts"
     )
@@ -55,26 +57,26 @@ def add_build_arguments(parser: ArgumentParser) -> None:
         metavar="I/N",
         help="convert part I of N only; a run without --shard then puts the parts together",
     )
-    _add_jobs(parser)
+    add_jobs(parser)
 
 
 def add_verify_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="folder with converted sets")
-    _add_only(parser, "sets to look at (default: all that are there)")
-    _add_jobs(parser)
+    add_only(parser, "sets to look at (default: all that are there)")
+    add_jobs(parser)
 
 
 def add_stats_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("built", metavar="OUT", help="folder with converted sets")
     parser.add_argument("--out", metavar="DIR", help="folder for tables and figures (default: OUT/stats)")
-    _add_only(parser, "sets to count (default: all that are there)")
+    add_only(parser, "sets to count (default: all that are there)")
 
 
-def _add_only(parser: ArgumentParser, text: str) -> None:
+def add_only(parser: ArgumentParser, text: str) -> None:
     parser.add_argument("--only", metavar="ID,ID", help=text)
 
 
-def _add_jobs(parser: ArgumentParser) -> None:
+def add_jobs(parser: ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
 
 
@@ -84,17 +86,20 @@ def run_build(args: Namespace) -> int:
     from ultrasam.datasets.shards import Shard, build_shard
 
     import_packages()
+    own = own_sets(args)
     if args.dry_run:
         from ultrasam.cli.data_outlook import run_dry
 
         return run_dry(args, *chosen_sets(args))
-    jobs = _jobs(args.jobs)
+    jobs = jobs_of(args.jobs)
     shard = Shard.parse(args.shard) if args.shard else None
-    found, missing = _found(args)
+    named = args.raw or args.source or args.only or args.all
+    found, missing = _found(args) if named or not own else ([], [])
+    found += own
     out = ensure_writable_dir(args.out)
     duplicates = bool(args.with_duplicates)
 
-    def convert(dataset: Dataset, raw: Path, tell: _Progress) -> Outcome | ShardOutcome:
+    def convert(dataset: Dataset, raw: Path, tell: Progress) -> Outcome | ShardOutcome:
         if shard:
             return build_shard(dataset, raw, out, shard, jobs, duplicates=duplicates, tell=tell)
         partial = bool(args.partial)
@@ -112,7 +117,7 @@ def run_build(args: Namespace) -> int:
 
 def _each(
     found: Sequence[tuple[Dataset, Path]],
-    convert: Callable[[Dataset, Path, _Progress], Outcome | ShardOutcome],
+    convert: Callable[[Dataset, Path, Progress], Outcome | ShardOutcome],
     out: Path,
     quiet: bool,
 ) -> tuple[list[Outcome | ShardOutcome], str]:
@@ -124,7 +129,7 @@ def _each(
     for dataset, raw in found:
         outcome: Outcome | ShardOutcome
         try:
-            with _Progress(dataset.id) as progress:
+            with Progress(dataset.id) as progress:
                 outcome = convert(dataset, raw, progress)
         except BuildStopped as error:  # the sets that follow could not be written either
             stopped = f"{dataset.id}: {error}"
@@ -144,10 +149,10 @@ def run_verify(args: Namespace) -> int:
     from ultrasam.datasets.verify import built_sets, verify
 
     import_packages()
-    jobs = _jobs(args.jobs)
-    folders = built_sets(Path(args.out), _ids(args.only))
+    jobs = jobs_of(args.jobs)
+    folders = built_sets(Path(args.out), set_ids(args.only, Path(args.out)))
     checked = []
-    with _Progress("") as progress:
+    with Progress("") as progress:
         for one in verify(folders, jobs, progress.named):
             progress.clear()
             checked.append(one)
@@ -168,7 +173,7 @@ def run_stats(args: Namespace) -> int:
 
     built = Path(args.built)
     target = Path(args.out) if args.out else built / "stats"
-    stats = write_stats(built, target, _ids(args.only))
+    stats = write_stats(built, target, set_ids(args.only, built))
     if args.json:
         print(to_json(stats).rstrip())
     else:
@@ -192,13 +197,15 @@ def chosen_sets(args: Namespace) -> tuple[list[Dataset], Path | None, dict[str, 
     sources = _sources(args.source or [])
     raw = Path(args.raw) if args.raw else None
     if raw is None and not sources and not args.dry_run:
-        raise UltrasamError("say where the downloaded sets are: --raw DIR, or --source ID=PATH for one")
+        raise UltrasamError(
+            "say where the downloaded sets are: --raw DIR, or --source ID=PATH for one; --own is for your own"
+        )
     if raw is not None and not raw.is_dir():
         raise UltrasamError(f"{raw} is no folder: give the one with the downloaded sets to --raw")
     if args.all and args.only:
         raise UltrasamError("--all and --only name different sets: give one of them")
     every = raw is not None or args.all or not sources
-    chosen = [dataset(name) for name in _ids(args.only) or (DATASETS if every else sources)]
+    chosen = [dataset(name) for name in set_ids(args.only) or (DATASETS if every else sources)]
     for name in sources:
         if dataset(name) not in chosen:
             raise UltrasamError(f"--source names {name}, --only does not: add it there")
@@ -208,26 +215,17 @@ def chosen_sets(args: Namespace) -> tuple[list[Dataset], Path | None, dict[str, 
 def _found(args: Namespace) -> tuple[list[tuple[Dataset, Path]], list[str]]:
     """The sets to convert with their raw folder or archive, and the ids asked for that are not there."""
     from ultrasam.datasets.catalogue import dataset
-    from ultrasam.datasets.converters import converter_ids
     from ultrasam.datasets.raw import find_raw
 
     chosen, raw, sources = chosen_sets(args)
-    wanted = _ids(args.only)
+    wanted = set_ids(args.only)
     found = [(entry, place) for entry in chosen if (place := find_raw(entry, raw, sources))]
-    ready = set(converter_ids())
     if not wanted and not args.with_duplicates:
         again = [entry for entry, _ in found if entry.duplicate_of and entry.id not in sources]
         for entry in again:
             text = "left out, but for --only or --with-duplicates"
             remark(f"{entry.id} is {entry.duplicate_of} again: {text}")
         found = [(entry, place) for entry, place in found if entry not in again]
-    without = [entry.id for entry, _ in found if entry.id not in ready]
-    if without and not wanted:
-        text = f"no converter yet: {', '.join(without)}; `ultrasam data list` shows which sets have one"
-        if len(without) == len(found):
-            raise UltrasamError(text)
-        remark(text)
-        found = [(entry, place) for entry, place in found if entry.id in ready]
     there = {entry.id for entry, _ in found}
     if args.all:
         chosen = [entry for entry in chosen if args.with_duplicates or not entry.duplicate_of]
@@ -256,16 +254,17 @@ def _sources(words: Sequence[str]) -> dict[str, Path]:
     return sources
 
 
-def _ids(text: str | None) -> list[str]:
+def set_ids(text: str | None, built: Path | None = None) -> list[str]:
+    """The sets that --only names: those of the catalogue and, if there, those in the folder `built`."""
     from ultrasam.datasets.catalogue import dataset
 
     names = [name for name in dict.fromkeys((text or "").replace(" ", "").split(",")) if name]
     if text is not None and not names:
         raise UltrasamError("--only names no set: leave it out for all of them")
-    return [dataset(name).id for name in names]
+    return [name if built and (built / name).is_dir() else dataset(name).id for name in names]
 
 
-def _jobs(jobs: int | None) -> int:
+def jobs_of(jobs: int | None) -> int:
     from ultrasam.engines.threads import usable_cores
 
     if jobs is None:
@@ -303,7 +302,7 @@ def _tell(outcome: Outcome, out: Path) -> None:
         remark(f"{outcome.dataset}: {left} more in {out / outcome.dataset / 'report.json'}")
 
 
-class _Progress:
+class Progress:
     """A line on a terminal that is rewritten at most five times a second, on stderr; elsewhere nothing."""
 
     def __init__(self, name: str) -> None:
@@ -312,7 +311,7 @@ class _Progress:
         self._start: tuple[float, int] | None = None
         self._last = 0.0
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:

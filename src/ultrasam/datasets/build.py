@@ -27,7 +27,8 @@ from ultrasam.core.workplace import own_folder, remove_temporary_files
 from ultrasam.datasets.catalogue import Dataset
 from ultrasam.datasets.convert import BuildStopped, Group, Job, Json, convert, fingerprint
 from ultrasam.datasets.journal import Journal
-from ultrasam.datasets.plan import make_plan
+from ultrasam.datasets.own.source import OwnDataset, own_records, own_signature
+from ultrasam.datasets.plan import Plan, make_plan
 from ultrasam.datasets.processes import ProcessKilled, in_processes
 from ultrasam.datasets.raw import opened_raw, signature
 from ultrasam.datasets.record import Found
@@ -75,9 +76,8 @@ def build(
             remove_temporary_files(place)
         unpacked = hidden / "raw"
         try:
-            files = signature(raw)
-            code = code_of(dataset)
-            state = f"{files} {code} {_form()} {partial} {duplicates}"
+            files = signature_of(dataset, raw)
+            state = f"{files} {code_of(dataset)} {_form()} {partial} {duplicates}"
             before = read_outcome(folder, state)
             if before is not None:
                 return replace(before, unchanged=True)
@@ -86,7 +86,7 @@ def build(
         earlier_images(folder)  # of somebody else nothing is replaced, and not after hours
         try:
             # In a folder of the archive's own, so that what another one has left is never taken for it.
-            plan = make_plan(converter(dataset.id), opened_raw(raw, unpacked / files[:16]), duplicates)
+            dataset, plan = plan_of(dataset, raw, unpacked / files[:16], duplicates, jobs)
         except UltrasamError as error:
             shutil.rmtree(unpacked, ignore_errors=True)
             return write_failure(dataset, folder, str(error))
@@ -96,6 +96,7 @@ def build(
         with Journal(hidden / JOURNAL) as journal:
             for path in sorted(hidden.glob(PART_OF_JOURNAL.format("*"))):
                 journal.adopt(path)
+            code = code_of(dataset)
             keys = [fingerprint(group, code, plan.root) for group in plan.groups]
             groups = list(zip(keys, plan.groups, strict=True))
             convert_missing(dataset, plan.root, groups, journal, images, jobs, tell)
@@ -103,6 +104,24 @@ def build(
             journal.keep(keys)
         shutil.rmtree(unpacked, ignore_errors=True)
     return outcome
+
+
+def signature_of(dataset: Dataset, raw: Path) -> str:
+    """Equal as long as no raw file of the set changes its name, size or time. Raises UltrasamError."""
+    return own_signature(raw) if isinstance(dataset, OwnDataset) else signature(raw)
+
+
+def plan_of(
+    dataset: Dataset, raw: Path, unpacked: Path, duplicates: bool = False, jobs: int = 1
+) -> tuple[Dataset, Plan]:
+    """What is to be converted, and the entry, which for a user's own data gets its categories now.
+
+    An archive is unpacked into the folder `unpacked`. Raises UltrasamError if nothing can be used.
+    """
+    if isinstance(dataset, OwnDataset):
+        own, root, found = own_records(dataset, raw, unpacked, jobs)
+        return own, make_plan(lambda _: found, root, duplicates)
+    return dataset, make_plan(converter(dataset.id), opened_raw(raw, unpacked), duplicates)
 
 
 def convert_missing(
@@ -161,7 +180,7 @@ def converter(name: str) -> Callable[[Path], Iterable[Found]]:
 
 
 def code_of(dataset: Dataset) -> str:
-    """SHA-256 of the code that the pixels and masks of a set depend on, and of its entry in the catalogue."""
+    """SHA-256 of the code that the pixels and masks of a set depend on, and of its entry."""
     here = Path(__file__).parent
     shared = [
         *(here / "readers").glob("*.py"),
@@ -169,8 +188,10 @@ def code_of(dataset: Dataset) -> str:
         *(here.parent / "core").glob("*.py"),
     ]
     own = [
+        *(sorted((here / "own").glob("*.py")) if isinstance(dataset, OwnDataset) else ()),
         here / "converters" / f"{dataset.id}.py",
         here / "convert.py",
+        here / "likeness.py",
         here / "record.py",
         here / "journal.py",
     ]

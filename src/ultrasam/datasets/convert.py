@@ -19,6 +19,7 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_write, reason, sha256_of, shown
 from ultrasam.core.geometry import ByteArray
 from ultrasam.core.masks import box_of, encode_rle
+from ultrasam.datasets.likeness import perceptual_hash
 from ultrasam.datasets.raw import file_state
 from ultrasam.datasets.readers.masks import parts
 from ultrasam.datasets.record import Problem, Record, Sample
@@ -207,7 +208,7 @@ def _entry(record: Record, sample: Sample, job: Job, png: bytes) -> Json:
     """One image of a COCO file with its annotations, ready for JSON."""
     number = image_id(job.dataset, record)
     height, width = sample.image.shape[:2]
-    attributes = dict(record.attributes)
+    attributes = {**record.attributes, **sample.attributes}
     if record.duplicate_of:
         attributes["duplicate_of"] = record.duplicate_of
     image = {
@@ -222,6 +223,7 @@ def _entry(record: Record, sample: Sample, job: Job, png: bytes) -> Json:
         "split": record.split or None,
         "spacing": sample.spacing,
         "attributes": dict(sorted(attributes.items())) or None,
+        "phash": f"{perceptual_hash(sample.image):016x}",
     }
     annotations: dict[str, list[Json]] = {}
     for entry in sample.objects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.convert import Group, grouped
+from ultrasam.datasets.journal import relative
 from ultrasam.datasets.readers.archives import is_archive
-from ultrasam.datasets.readers.folders import files, listing
+from ultrasam.datasets.readers.folders import files, is_junk, listing
 from ultrasam.datasets.record import Found, Missing, Problem, Record, Skipped, Table
 
 # Texts that come with data sets, and pictures of no patient cannot be told from others: only texts are passed
@@ -50,7 +52,7 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path, duplicates
     problems: list[Problem] = []
     missing: list[Missing] = []
     again: dict[Path, str] = {}
-    for entry in records(root):
+    for entry in _listed(records, root):
         match entry:
             case Record() if entry.duplicate_of and not duplicates:
                 again |= {path: entry.duplicate_of for path in entry.files}
@@ -73,9 +75,29 @@ def make_plan(records: Callable[[Path], Iterable[Found]], root: Path, duplicates
     mentioned |= {*tables, *(entry.path for entry in skipped), *(problem.path for problem in problems)}
     mentioned |= {path for problem in problems for path in problem.also}
     folders = {path.parent for record in found for path in record.files}
-    problems += _unexpected(mentioned, folders)
-    skipped += _unknown_folders(mentioned, folders, root)
+    problems += _unexpected(mentioned, _whole(folders, {entry.path for entry in skipped}))
+    for folder in _unknown_folders(mentioned, folders, root):
+        if listing(folder):
+            skipped.append(Skipped(folder, "a folder that the converter does not know"))
+        else:
+            problems.append(Problem(folder, "is an empty folder: the download is not complete"))
     return Plan(root, tuple(grouped(unique)), tuple(tables), tuple(skipped), tuple(problems), tuple(missing))
+
+
+def _listed(records: Callable[[Path], Iterable[Found]], root: Path) -> list[Found]:
+    """What a converter finds. If it makes no sense of the folder, the empty ones in it may be why."""
+    try:
+        return list(records(root))
+    except UltrasamError as error:
+        empty = first_of([relative(folder, root) for folder in _empty_folders(root)])
+        raise UltrasamError(f"{error}; empty folders: {empty}" if empty else str(error)) from None
+
+
+def _empty_folders(root: Path) -> Iterator[Path]:
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not is_junk(Path(name)))
+        if not below and all(is_junk(Path(name)) for name in names) and Path(folder) != root:
+            yield Path(folder)
 
 
 def _duplicates(again: Mapping[Path, str]) -> Iterator[Skipped]:
@@ -104,13 +126,18 @@ def _unique(records: list[Record], problems: list[Problem]) -> Iterator[Record]:
             )
 
 
-def _unknown_folders(mentioned: set[Path], folders: set[Path], root: Path) -> Iterator[Skipped]:
-    """Folders beside those of the records in which nothing was looked for; no problem, but to be told."""
+def _unknown_folders(mentioned: set[Path], folders: set[Path], root: Path) -> Iterator[Path]:
+    """Folders beside those of the records in which nothing was looked for or found."""
     known = {parent for path in mentioned for parent in (path, *path.parents)}
     for parent in sorted({folder.parent for folder in folders if folder != root}):
         for folder in listing(parent):
             if folder.is_dir() and folder not in known:
-                yield Skipped(folder, "a folder that the converter does not know")
+                yield folder
+
+
+def _whole(folders: set[Path], skipped: set[Path]) -> set[Path]:
+    """Those of `folders` of which nothing is left out on purpose: elsewhere the converter knows all files."""
+    return {folder for folder in folders if skipped.isdisjoint((folder, *folder.parents))}
 
 
 def _unexpected(mentioned: set[Path], folders: set[Path]) -> Iterator[Problem]:

@@ -78,14 +78,14 @@ def _link(file: Path, place: Path) -> None:
 def signature(path: Path) -> str:
     """Equal as long as no file at or below `path` changes its name, size or time: 64 hex digits."""
     digest = sha256()
-    for file in _walk(path):
+    for file in all_files(path):
         digest.update(os.fsencode(f"{os.path.relpath(file, path)}\0{file_state(file)}\n"))
     return digest.hexdigest()
 
 
 def bytes_at(path: Path) -> int:
     """Bytes of a file, or of all files below a folder but for junk. Raises UltrasamError if unreadable."""
-    return sum(file.stat().st_size for file in _walk(path) if file.exists())
+    return sum(file.stat().st_size for file in all_files(path) if file.exists())
 
 
 def file_state(file: Path) -> str:
@@ -97,7 +97,11 @@ def file_state(file: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _walk(path: Path) -> list[Path]:
+def all_files(path: Path) -> list[Path]:
+    """The files below a folder but for junk, in the order of their names; of a file, itself.
+
+    Raises UltrasamError if a folder cannot be read.
+    """
     if path.is_file():
         return [path]
     found: list[Path] = []

@@ -51,6 +51,10 @@ class Sample:
     image: ByteArray
     objects: tuple[Object, ...]
     spacing: tuple[float, float] | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    """What only the pixels tell, such as a grade that the values of a mask stand for; the rest is told by the
+    record.
+    """
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file, or all in a folder, left out on purpose: a test set without masks, a copy, another modality."""
+    """A file, or all in a folder, left out on purpose: a test set without masks, a copy, another modality.
+
+    Of a folder with records in it, what they do not read: most of the frames of a video.
+    """
 
     path: Path
     reason: str

@@ -101,6 +101,7 @@ def write_results(
             "terms": dataset.terms,
             "citation": dataset.paper,
             "url": dataset.url,
+            "cases": dataset.cases,
             "status": status,
             "partial": partial,
             "counts": counts,

@@ -18,12 +18,18 @@ from pathlib import Path
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir
 from ultrasam.core.workplace import own_folder
-from ultrasam.datasets.build import PART_OF_JOURNAL, Tell, check_apart, code_of, convert_missing, converter
+from ultrasam.datasets.build import (
+    PART_OF_JOURNAL,
+    Tell,
+    check_apart,
+    code_of,
+    convert_missing,
+    plan_of,
+    signature_of,
+)
 from ultrasam.datasets.catalogue import Dataset
 from ultrasam.datasets.convert import fingerprint
 from ultrasam.datasets.journal import Journal
-from ultrasam.datasets.plan import make_plan
-from ultrasam.datasets.raw import opened_raw, signature
 from ultrasam.datasets.results import MANIFEST, earlier_images, remove
 
 
@@ -85,8 +91,8 @@ def build_shard(
         unpacked = hidden / f"raw.{shard.name}"
         try:
             earlier_images(folder)
-            place = opened_raw(raw, unpacked / signature(raw)[:16])
-            plan = make_plan(converter(dataset.id), place, duplicates)
+            place = unpacked / signature_of(dataset, raw)[:16]
+            dataset, plan = plan_of(dataset, raw, place, duplicates, jobs)
             ensure_writable_dir(images)
             remove(folder / MANIFEST)
             code = code_of(dataset)

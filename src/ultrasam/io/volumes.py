@@ -78,18 +78,34 @@ def read_values(path: Path) -> Volume:
     return Volume(volume.values(0), volume.spacing, volume.direction)
 
 
+def read_times(path: Path) -> tuple[Volume, ...]:
+    """The volumes along the fourth axis of a grey file, in its order; one if it has no such axis.
+
+    All are held in memory. Raises UltrasamError as `read_volume` does, and for a file of colours.
+    """
+    volume = _Volume(path)
+    if volume.components > 1:
+        raise UltrasamError(f"{shown(path)} has several colours: grey volumes were expected")
+    return tuple(
+        Volume(volume.values(time), volume.spacing, volume.direction) for time in range(volume.times)
+    )
+
+
 @dataclass(frozen=True)
 class Header:
-    """What the header of a volume says: voxels in (x, y, z), and `direction` as in `Volume`."""
+    """What the header of a volume says: voxels in (x, y, z), `direction` as in `Volume`, and how many volumes
+    lie along a fourth axis.
+    """
 
     size: tuple[int, int, int]
     direction: NDArray[np.float64]
+    times: int = 1
 
 
 def read_header(path: Path) -> Header:
     """The header alone, without the numbers. Raises UltrasamError as `read_volume` does."""
     volume = _Volume(path)
-    return Header(volume.size, volume.direction)
+    return Header(volume.size, volume.direction, volume.times)
 
 
 class _Volume:

@@ -40,6 +40,14 @@ DATASETS = (
             "The images are crops around the lesion.",
             "Take the class by its name: its number is not that of the catalogue (to be confirmed)",
         ),
+        corrections=(
+            "The class is taken by its name; UltraSam's conversion copied the number, whose order the source "
+            "does not promise.",
+            "All polygons of an annotation are one object, as COCO has it; UltraSam's conversion made each "
+            "an object of its own, which divides a lesion.",
+            "Every annotation has an id, as COCO requires; those of UltraSam's conversion had none in the "
+            "files with classes.",
+        ),
     ),
     Dataset(
         id="aul",
@@ -71,6 +79,20 @@ DATASETS = (
             "Normal images have a liver and no mass.",
             "`outline` is the field of view, not an organ.",
             "Image 374 has no polygon of the liver; in 229 and 306 it stands under `outline`.",
+            "The mass lies in the liver: masks overlap.",
+        ),
+        corrections=(
+            "The liver of images 229 and 306 is taken from `outline`, where the source has it; UltraSam's "
+            "conversion lost it. Of two polygons, the smaller is the liver: the field of view "
+            "surrounds it.",
+            "There are two classes; UltraSam's conversion declared a third for `outline`, of which no object "
+            "ever came, since it is the field of view.",
+            "A polygon is one object, as the source draws it; UltraSam's conversion took its connected parts "
+            "apart.",
+            "A polygon holds the pixels that COCO's tools give it; UltraSam's conversion painted its border "
+            "too, which makes objects larger.",
+            "Benign, malignant and normal are kept as an attribute; UltraSam's conversion dropped them, "
+            "though the folders tell them.",
         ),
     ),
     Dataset(
@@ -99,6 +121,11 @@ DATASETS = (
         quirks=(
             "An image and its mask share only the number at the beginning of the name (to be confirmed)",
             "Masks have soft edges, and may have another size than their image (to be confirmed)",
+        ),
+        corrections=(
+            "Masks are cut at 127 of 255; UltraSam's conversion took 255 only, which loses soft edges.",
+            "A mask of another size, but the same field of view, is brought to the size of its image; "
+            "UltraSam's conversion took the two for equal.",
         ),
     ),
     Dataset(
@@ -137,7 +164,18 @@ DATASETS = (
         reference=(41,),
         quirks=(
             "Only real images are taken: the others are simulated.",
+            "Real images without a mask are left out.",
             "The same file name can stand in AUS and in RUS (to be confirmed)",
+            "Masks have hard edges: a smooth edge of the spleen would look like liver (to be confirmed)",
+        ),
+        corrections=(
+            "Colours are read as red, green, blue, the order of the source's table; UltraSam's conversion "
+            "read blue first, which takes kidneys for adrenals and the pancreas for vessels, and the "
+            "reverse.",
+            "Files are told by folder, part and name; UltraSam's conversion went by the name alone, so that "
+            "simulated and real images replaced each other.",
+            "A colour that means no organ is refused; UltraSam's conversion took it for background, which "
+            "hides a mask misread.",
         ),
     ),
     Dataset(
@@ -177,6 +215,13 @@ DATASETS = (
             "The capsule holds the regions: masks overlap.",
             "The README says one image per patient, but 23 numbers stand twice.",
             "20 images are reported as duplicates (to be confirmed)",
+        ),
+        corrections=(
+            "The three regions are kept beside the capsule, since the source labels them; UltraSam's "
+            "conversion had the capsule only, as kidney.",
+            "The masks of the second sonographer are kept in a file of their own, which shows how far people "
+            "agree; UltraSam's conversion had those of the first.",
+            "An image without mask is named and the rest goes on; UltraSam's conversion stopped there.",
         ),
     ),
 )

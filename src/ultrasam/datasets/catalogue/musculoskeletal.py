@@ -28,16 +28,25 @@ DATASETS = (
             Category("b_line", "artefact"),
             Category("b_line_confluence", "artefact"),
         ),
-        layout="A folder of images and one of masks, with the same file names. Masks: 1 rib, 2 pleural line, "
-        "3 A-line, 4 B-line, 5 confluent B-lines (to be confirmed)",
+        layout="PNG images, and masks of the same names in a folder with `mask` in its name; both may lie "
+        "below folders train, val and test. Masks: 1 rib, 2 pleural line, 3 A-line, 4 B-line, 5 confluent "
+        "B-lines (to be confirmed)",
         folders=("LUSS_phantom", "LUS_model"),
-        cases="Not given: there are no patients.",
-        split="None known (to be confirmed)",
+        cases="An image: there are no patients, and whether the names tell videos is not known "
+        "(to be confirmed)",
+        split="None known; folders train, val and test are followed (to be confirmed)",
         images=564,
         patients=0,
         counts="564 images (to be confirmed)",
         reference=(21,),
-        quirks=("A phantom: the images are not of people.",),
+        quirks=(
+            "A phantom: the images are not of people.",
+            "Frames of one video may look alike, in the training and in the test part (to be confirmed)",
+        ),
+        corrections=(
+            "Rib and pleural line are of the kinds bone and lung, for they are tissue. UltraSam's conversion "
+            "called all five artefacts.",
+        ),
     ),
     Dataset(
         id="fallmud",
@@ -55,18 +64,27 @@ DATASETS = (
         organs=("lower-leg muscle",),
         probe="Linear, lengthwise",
         categories=(Category("aponeurosis", "muscle"), Category("fascicle", "muscle")),
-        layout="FALLMUD/{NeilCronin,RyanCunningham}/{images,aponeurosis_masks,fascicle_masks}/NAME, with "
-        "several endings (to be confirmed)",
+        layout="FALLMUD/{NeilCronin,RyanCunningham}/{images,aponeurosis_masks,fascicle_masks}/NAME, with an "
+        "ending that can differ between the three (to be confirmed)",
         folders=("FALLMUD",),
-        cases="Not given: the files name no patients.",
+        cases="An image: the files name no patients. The source is an attribute.",
         split="None.",
         images=813,
         counts="813 images (to be confirmed)",
         reference=(10,),
         quirks=(
-            "Aponeurosis masks of RyanCunningham are turned by 90 degrees (to be confirmed)",
+            "Aponeurosis masks of RyanCunningham are stored on their side. To which one is not documented: "
+            "each is turned so that it covers the brightest tissue, as aponeuroses do (to be confirmed)",
             "Masks are grey, with noise of interpolation (to be confirmed)",
             "The part NeilCronin is also published with DL_Track (to be confirmed)",
+        ),
+        corrections=(
+            "Fascicles are kept: each image has a mask of them. UltraSam's conversion emptied these masks on "
+            "both sides of its threshold, so that no fascicle was left.",
+            "Square masks of RyanCunningham are turned back too. UltraSam's conversion turned a mask only if "
+            "its shape was not that of the image, which a square never tells.",
+            "Masks are cut at 127 of 255, the middle. UltraSam's conversion cut at 100, which thickens thin "
+            "lines with grey borders.",
         ),
     ),
     Dataset(
@@ -89,11 +107,11 @@ DATASETS = (
             Category("gastrocnemius_medialis", "muscle"),
             Category("tibialis_anterior", "muscle"),
         ),
-        layout="Polito-Radboud-DeepLearningUS/{BB,GM,TA}/ with images, and masks in a folder named after "
-        "Masks: not zero inside (to be confirmed)",
+        layout="Polito-Radboud-DeepLearningUS/{BB,GM,TA}/ with PNG images, and masks of the same names in a "
+        "folder with `mask` in its name, above or below: not zero inside (to be confirmed)",
         folders=("STMUS_NDA", "DATASET_10.1016j.compbiomed.2021.104623", "Polito-Radboud-DeepLearningUS"),
-        cases="A subject, where the file name has one (to be confirmed)",
-        split="The authors' parts, where folders name them (to be confirmed)",
+        cases="A file name, over all muscles: if it names a subject, none is divided (to be confirmed)",
+        split="The authors' parts, where folders are called train, val and test (to be confirmed)",
         images=3917,
         patients=1283,
         counts="3,917 images of 1,283 subjects; another project counts 4,355 files (to be confirmed)",
@@ -101,6 +119,13 @@ DATASETS = (
         quirks=(
             "The muscle is that of the folder.",
             "The same file name can stand in two folders (to be confirmed)",
+            "The source also knows who is ill; in which file is not known (to be confirmed)",
+        ),
+        corrections=(
+            "The three muscles are three categories, as the folders name them. UltraSam's conversion had "
+            "one, transverse_musculoskeletal.",
+            "An image and its mask are matched within the folder of their muscle. UltraSam's conversion went "
+            "by the file name alone, so that one muscle could take the place of another.",
         ),
     ),
     Dataset(
@@ -120,17 +145,29 @@ DATASETS = (
         organs=("surface of the vertebrae",),
         probe="Tracked sweep along the spine, for scoliosis; frames of 128 x 128 pixels",
         categories=(Category("spine", "bone"),),
-        layout="qNNN_ultrasound.npy (N x 128 x 128 x 1, from 0 to 1) and qNNN_segmentation.npy (0 and 1) "
-        "(to be confirmed)",
+        layout="qNNN_ultrasound.npy (N x 128 x 128 x 1, from 0 to 1) and qNNN_segmentation.npy (of the same "
+        "shape, 0 and 1), as the owners' notebooks write them.",
         folders=("ASUS", "DataArrays"),
-        cases="A sweep: qNNN.",
+        cases="A sweep: qNNN, in the owners' notebooks a patient.",
         split="None.",
         images=2865,
-        counts="2,865 frames with a mask (to be confirmed)",
+        counts="2,865 frames with a mask; the owners' notebooks list 3,290 frames of eight sweeps "
+        "(to be confirmed)",
         reference=(39,),
         quirks=(
-            "How the frames are turned is not stated (to be confirmed)",
+            "Frames are stored with the skin at the bottom: the owners' programs reverse the rows, not the "
+            "columns, between the picture of the scanner and the arrays (to be confirmed)",
+            "Each frame is scaled to its own brightest pixel, and both sides to 128 pixels, so lengths are "
+            "not kept.",
             "Neighbouring frames of a sweep look alike.",
+        ),
+        corrections=(
+            "Frames are turned upside down, as the owners' programs do it. UltraSam's conversion turned them "
+            "by 180 degrees, which also mirrors left and right.",
+            "Levels are cut off at 1 before they become bytes. UltraSam's conversion did not do so: brighter "
+            "pixels would come out black.",
+            "A case is a sweep. UltraSam's conversion divided single frames, so neighbours came into "
+            "training and validation.",
         ),
     ),
     Dataset(
@@ -151,19 +188,36 @@ DATASETS = (
         probe="Linear, neck; Butterfly, Sonosite and eSaote machines, with a needle in part of the videos",
         categories=(_PLEXUS, Category("needle", "instrument")),
         layout="data/{Butterfly,Sonosite,eSaote}/videos/ID.mp4 and data/MACHINE/ac_masks/ID/ID_NNN.jpg, "
-        "needles in a folder named after needle. IDs: b... Butterfly, s... Sonosite, numbers eSaote.",
+        "needles in data/Sonosite/needle/needle_masks/ID/ID_NNN.jpg, NNN being the number of the frame from "
+        "0. IDs: b... Butterfly, s... Sonosite, numbers eSaote.",
         folders=("brachial_plexus", "brachial_plexus-main", "brachial_plexus-master"),
-        cases="A video.",
+        cases="A video; its machine is an attribute.",
         split="None.",
-        images=40788,
-        counts="40,788 frames; a thesis on the set counts 227 videos of as many people (to be confirmed)",
+        counts="Every fifth of 40,788 frames, about 8,200; a thesis on the set counts 227 videos of as many "
+        "people (to be confirmed)",
         reference=(1,),
         quirks=(
-            "Neighbouring frames of a video are near copies.",
+            "Neighbouring frames of a video are near copies: of the frames 0, 1, 2, ... every fifth is "
+            "taken, from 0.",
             "Masks are JPEG: their edges have values between 0 and 255.",
-            "The number of a mask is that of its frame; not every frame has one (to be confirmed)",
-            "One folder of masks, P_021_09_masks, is named otherwise than the rest (to be confirmed)",
-            "An older edition has text files of boxes: all boxes of a frame together are the mask.",
+            "The masks of the plexus are grown from boxes that a tracker has carried from frame to frame "
+            "(to be confirmed)",
+            "A needle is a line of four pixels between two points that anaesthetists have set; its masks "
+            "skip frames.",
+            "The folder demo, with the masks P_021_09_masks, is left out: of which machine it is, and "
+            "whether it is one of the other videos, is not said.",
+            "An older edition has text files of boxes alone, which are not read.",
+        ),
+        corrections=(
+            "A mask belongs to the frame whose number it bears. UltraSam's conversion counted through frames "
+            "and masks, so that each missing mask shifted all later ones; those of needles have gaps.",
+            "Every fifth frame is taken, since neighbours show the same; UltraSam's conversion took all.",
+            "Masks are cut at 127 of 255, the middle, since JPEG blurs both sides alike. UltraSam's "
+            "conversion cut at 100.",
+            "A case is a video. UltraSam's conversion divided single frames, so near copies came into "
+            "training and validation.",
+            "Videos and masks are looked for in their folders alone. UltraSam's conversion took any MP4 and "
+            "JPEG file, that of the folder demo too.",
         ),
     ),
     Dataset(
@@ -189,17 +243,26 @@ DATASETS = (
             Category("fat", "fat"),
             Category("spine", "bone"),
         ),
-        layout="NAME.jpg and NAME.json (labelme polygons) in any folder. Labels: dongmai artery, jingmai "
-        "vein, jirouzuzhi muscle, shenjing nerve, zhifang fat, jizhu spine (to be confirmed)",
+        layout="NAME.jpg and NAME.json (labelme polygons), in one folder or two. Labels: dongmai artery, "
+        "jingmai vein, jirouzuzhi muscle, shenjing nerve, zhifang fat, jizhu spine (to be confirmed)",
         folders=("UBPD",),
-        cases="Not given, unless the file names have a patient (to be confirmed)",
+        cases="An image: what the file names say of patients is not known (to be confirmed)",
         split="None.",
         images=955,
         counts="955 images; the articles speak of about 1,000 (to be confirmed)",
         reference=(12,),
         quirks=(
             "The JSON files can be in GBK or UTF-8 (to be confirmed)",
-            "One polygon is one object.",
+            "One polygon is one object; one of fewer than three points is none.",
+        ),
+        corrections=(
+            "A polygon is one object, as it was drawn. UltraSam's conversion took connected parts instead, "
+            "which can join nerves that touch.",
+            "Muscle and spine are of the kinds muscle and bone. UltraSam's conversion called them nerve and "
+            "fat.",
+            "JSON files in GBK are read as such. UltraSam's conversion dropped what it could not decode.",
+            "An image and its polygons are matched within their folder where a name stands in two. "
+            "UltraSam's conversion went by the name alone, and one took the place of the other.",
         ),
     ),
     Dataset(
@@ -231,6 +294,14 @@ DATASETS = (
         quirks=(
             "More than half of the masks are empty: these images stay, flagged `negative`.",
             "Nearly equal frames can contradict each other: one with a nerve, one without (to be confirmed)",
+        ),
+        corrections=(
+            "The category is the brachial plexus, which the competition names. UltraSam's conversion called "
+            "it cervical_nerves.",
+            "Images without a nerve carry the flag `negative`, so that training and tests can leave them "
+            "out. UltraSam's conversion did not tell them from the rest, and its tests counted them.",
+            "A case is a subject. UltraSam's conversion divided single frames, so neighbours came into "
+            "training and validation.",
         ),
     ),
 )

@@ -58,6 +58,19 @@ DATASETS = (
             "The class belongs to the image: all its objects have it.",
             "The authors' parts are said to be divided by patient (to be confirmed)",
         ),
+        corrections=(
+            "Objects of every size stay in the test part, since each is a lesion of the source; after "
+            "UltraSam's conversion those with less than 0.95 of the area of the largest in their image were "
+            "removed, which makes the test easier.",
+            "An image in neither list is refused; UltraSam's conversion gave it the class and the part of "
+            "the image before it.",
+            "A mask is painted in the colour of the class listed, or it is refused; UltraSam's conversion "
+            "took the class from the list without a look at the colour.",
+            "A pixel belongs to the object if it is nearer to the colour of a class than to black; "
+            "UltraSam's conversion took whatever is not black, which widens smooth edges.",
+            "The class is spelled theca_cell_tumor, after the cells; UltraSam's conversion wrote "
+            "thera_cell_tumor.",
+        ),
     ),
     Dataset(
         id="mmotu_3d",
@@ -75,8 +88,8 @@ DATASETS = (
         organs=("ovary",),
         probe="Contrast-enhanced ultrasound, 2D",
         categories=(Category("ovarian_lesion", "ovarian_lesion"),),
-        layout="OTU_3d/images/N.JPG, OTU_3d/annotations/N.PNG; names with an underscore are other versions "
-        "of the same mask; train.txt and val.txt.",
+        layout="OTU_3d/images/N.JPG, OTU_3d/annotations/N.PNG (a colour per class, as in OTU_2d); names with "
+        "an underscore are other versions of the same mask; train.txt and val.txt (to be confirmed)",
         folders=("OTU_3d", "MMOTU_3d", "OTU_CEUS"),
         cases="Not given: the files name no patients.",
         split="The authors' val.txt.",
@@ -86,6 +99,15 @@ DATASETS = (
         quirks=(
             "Despite its name it is not 3D: the article calls it OTU_CEUS.",
             "The same patients may be in the test part of OTU_2d (to be confirmed)",
+            "The colour of a mask, if it is that of a class in OTU_2d, becomes the attribute `class`.",
+            "A mask in the colour of the normal ovary is refused: it is no lesion.",
+        ),
+        corrections=(
+            "The authors' parts are kept; UltraSam was trained on all images, though patients may be in the "
+            "test part of OTU_2d too.",
+            "A pixel is lesion if it is nearer to the colour of a class than to black; UltraSam's conversion "
+            "took whatever is not black, which widens smooth edges.",
+            "The class that the colour stands for is kept as an attribute; UltraSam's conversion dropped it.",
         ),
     ),
     Dataset(
@@ -118,6 +140,18 @@ DATASETS = (
             "Others have drawn the prostate too: a student in train, a clinician and two students in test "
             "(to be confirmed)",
         ),
+        sector=True,
+        corrections=(
+            "A volume is told by part and number, which begin anew in test; UltraSam's conversion went by "
+            "the number, which lost 20 of the 75 volumes or gave them the masks of others.",
+            "The parts for training and tests stay apart, as in the source; UltraSam's conversion mixed "
+            "them.",
+            "Masks are cut where the ultrasound sector ends, by `data split`; UltraSam's conversion cleared "
+            "every pixel of a mask where the image is black, which leaves holes and specks.",
+            "Slices are turned as their header says; UltraSam's conversion turned all by 180 degrees, but "
+            "the same volumes in mup upside down, so one of them is wrong.",
+            "The masks of others than the expert are kept in files of their own, since the source has them.",
+        ),
     ),
     Dataset(
         id="mup",
@@ -126,13 +160,14 @@ DATASETS = (
         url=_MICRO_US,
         licence=_MICRO_US_LICENCE,
         terms="unclear",
-        access=("Take micro_seg: it is the same record of Zenodo.",),
+        access=("Take micro_seg: it is the same record of Zenodo. `--only mup` converts it again.",),
         application="prostate_micro_us",
         organs=("prostate",),
         probe=_MICRO_US_PROBE,
         categories=_PROSTATE,
-        layout="As micro_seg; files microUS_train_NN.nii.gz, expert_annotation_train_NN.nii.gz and "
-        "nonexpert_annotation_train_NN.nii.gz (to be confirmed)",
+        layout="The folders of micro_seg, or all in one; files microUS_train_NN.nii.gz, "
+        "expert_annotation_train_NN.nii.gz and nonexpert_annotation_train_NN.nii.gz, or with test (to be "
+        "confirmed)",
         folders=("MUP",),
         cases="A patient: the part, train or test, and the number.",
         split="As micro_seg: 20 of the 75 patients.",
@@ -140,7 +175,19 @@ DATASETS = (
         counts="The 75 volumes of micro_seg.",
         reference=(23,),
         duplicate_of="micro_seg",
+        sector=True,
         quirks=("US-43d counts the same volumes under two names: with both, tests leak into training.",),
+        corrections=(
+            "The set is left out unless it is asked for: UltraSam was trained on it and on micro_seg, so the "
+            "same volumes count twice and stand on both sides of its split.",
+            "Slices in which nothing is drawn are left out, as in micro_seg; UltraSam's conversion kept "
+            "them.",
+            "Masks are cut where the ultrasound sector ends, by `data split`; UltraSam's conversion cleared "
+            "rows, columns and slices that are black throughout, which leaves what lies beyond a slanting "
+            "border.",
+            "Slices are turned as their header says, so that both sets are alike; UltraSam's conversion "
+            "turned these upside down and those of micro_seg by 180 degrees.",
+        ),
     ),
     Dataset(
         id="reg_pro",
@@ -158,8 +205,8 @@ DATASETS = (
         organs=("prostate", "landmarks in it"),
         probe="Transrectal, 3D",
         categories=(Category("prostate_gland", "prostate"), Category("prostate_landmark", "prostate")),
-        layout="{train,val}/{us_images,us_labels,mr_images,mr_labels}/CASE.nii.gz. Labels have six channels "
-        "of 0 and 1: the first is the gland, the others are landmarks (to be confirmed)",
+        layout="{train,val}/{us_images,us_labels,mr_images,mr_labels}/CASE.nii.gz. Labels have a fourth axis "
+        "of six channels of 0 and 1: the first is the gland, the others are landmarks (to be confirmed)",
         folders=("regPro", "mu-RegPro", "muRegPro"),
         cases="A patient: the name of the file.",
         split="The folders train and val, 65 and 8 cases; 35 more for tests are not public (to be confirmed)",
@@ -172,6 +219,23 @@ DATASETS = (
             "confirmed)",
             "Labels may overlap: landmarks lie in the gland.",
             "The MR volumes of the same patients lie beside.",
+            "Images are the sagittal slices, by the directions in the header: feet below, back on the right.",
+            "The attribute `landmarks` has the channels of the landmarks in a slice, in the order of their "
+            "objects.",
+        ),
+        corrections=(
+            "Gland and landmarks are two classes, as the source describes the channels; UltraSam's "
+            "conversion had one without a meaning.",
+            "Sagittal slices are found by the directions in the header; UltraSam's conversion cut along the "
+            "first axis and turned by 180 degrees, which is right for one way of storing only.",
+            "Grey levels of a volume are brought to 8 bits together; UltraSam's conversion wrote them as "
+            "they are stored, which no PNG can hold.",
+            "A channel is one object of a slice, as the source tells structures apart; UltraSam's conversion "
+            "took connected parts.",
+            "The parts train and val stay apart, and a patient on one side; UltraSam's conversion mixed them "
+            "and divided single slices, so that neighbours stand on both sides.",
+            "MR volumes are left out by their folder; UltraSam's conversion left out every file with `mr` "
+            "anywhere in its path, whatever it was.",
         ),
     ),
 )

@@ -45,6 +45,12 @@ DATASETS = (
             "with polygons in XML files and a case in each name (to be confirmed)",
             "The preprocessed copies show the same images: take one of the two.",
         ),
+        corrections=(
+            "The whole images of 1_or_data are taken, as the scanner gave them. UltraSam's conversion took "
+            "the copies of stage1, which are cropped and filtered.",
+            "Masks are cut at 127 of 255. UltraSam's conversion took 255 only, which loses grey pixels at "
+            "the border, and a stray 1 as a nodule.",
+        ),
     ),
     Dataset(
         id="thyroid_us_cineclip",
@@ -63,18 +69,32 @@ DATASETS = (
         organs=("thyroid nodule",),
         probe="Linear and convex cine clips",
         categories=(_NODULE,),
-        layout="dataset.hdf5 with the arrays image, mask (0 and 255), annot_id and frame_num; metadata.csv.",
+        layout="dataset.hdf5 with the arrays image and mask (0 and 255), both of bytes and a row for each "
+        "frame, annot_id and frame_num; metadata.csv with a row for each annot_id.",
         folders=("thyroidultrasoundcineclip",),
-        cases="A patient: the number before the underscore of annot_id.",
+        cases="A patient: the number before the underscore of annot_id; what follows it tells nodules apart.",
         split="None.",
-        images=17412,
         patients=167,
-        counts="17,412 frames, 192 nodules (to be confirmed)",
+        counts="Every fifth of 17,412 frames, about 3,500, of 192 nodules (to be confirmed)",
         reference=(2,),
         quirks=(
-            "Frames follow each other in a clip and look alike.",
+            "Frames follow each other in a clip and look alike: the first of each clip is taken, then every "
+            "fifth.",
             "The masks show nodules, not the gland.",
-            "The file is too large for memory: read it row by row.",
+            "The file is too large for memory: it is read in pieces, with the package h5py.",
+            "The columns of metadata.csv whose names begin with TI-RADS or histo become attributes "
+            "(to be confirmed)",
+        ),
+        corrections=(
+            "The masks are called nodules, which is what the owners have outlined. UltraSam's conversion "
+            "called them thyroid.",
+            "A case is a patient. UltraSam's conversion left annot_id out, so neighbouring frames of a clip "
+            "came into training and validation.",
+            "Every fifth frame is taken, since neighbours show the same; UltraSam's conversion took all "
+            "17,412.",
+            "Holes stay as they are drawn; UltraSam's conversion filled them.",
+            "Frames without a nodule are left out, since there is nothing to segment; UltraSam's conversion "
+            "kept them.",
         ),
     ),
     Dataset(
@@ -105,6 +125,12 @@ DATASETS = (
             "Masks are JPEG: their edges have values between 0 and 255.",
             "Malignancy (0 or 1) stands in the two CSV files.",
         ),
+        corrections=(
+            "The 614 images that the authors keep for tests stay a part of their own. UltraSam's conversion "
+            "put them among those for training, so its weights have seen what they would be tested on.",
+            "Masks are cut at 127 of 255, the middle, and lose what is narrower than 3 pixels. UltraSam's "
+            "conversion cut at 150 and kept specks, which JPEG leaves and which became objects.",
+        ),
     ),
     Dataset(
         id="tnscui",
@@ -130,7 +156,16 @@ DATASETS = (
         images=3644,
         counts="3,644 training images: 1,641 benign, 2,003 malignant.",
         reference=(49,),
-        quirks=("Inside a nodule the masks are 255 in one edition and 1 in the other (to be confirmed)",),
+        quirks=(
+            "Inside a nodule the masks are 255 in one edition and 1 in the other (to be confirmed)",
+            "CATE, 0 or 1, is kept as it stands; by the numbers of both, 1 is malignant (to be confirmed)",
+        ),
+        corrections=(
+            "Masks of 0 and 255, as the challenge gives them, are read. UltraSam's conversion knew 1 alone, "
+            "so that these files gave no nodule at all.",
+            "The folders of the challenge are read, and those of the copy in the layout of Pascal VOC. "
+            "UltraSam's conversion read the copy only, which is not public.",
+        ),
     ),
     Dataset(
         id="segthy",
@@ -148,16 +183,32 @@ DATASETS = (
         organs=("thyroid", "carotid artery", "jugular vein"),
         probe="Linear, tracked by hand and compounded to 3D",
         categories=(_GLAND, Category("carotid_artery", "vessel"), Category("jugular_vein", "vessel")),
-        layout="NIfTI volumes (.nii): labels in a folder named after `label`, images beside it; the name of "
-        "an image is that of its label with `_US` added. Labels: 1 thyroid, 2 carotid artery, 3 jugular "
-        "vein (to be confirmed)",
+        layout="NIfTI volumes (.nii): labels in a folder with `label` in its name, images in others; the "
+        "name of an image is that of its label with `_US` added. Labels: 1 thyroid, 2 carotid artery, "
+        "3 jugular vein (to be confirmed)",
         folders=("segthy-dataset", "US_data", "SegThy"),
-        cases="A volunteer: the first part of the name; both sides and repeated sweeps (to be confirmed)",
+        cases="A volunteer: the first part of the name, with both sides and all sweeps (to be confirmed)",
         split="None.",
-        images=12737,
-        counts="12,737 slices with labels, about 30 volunteers (to be confirmed)",
+        counts="Every fifth of 12,737 slices with labels, about 2,500, of about 30 volunteers "
+        "(to be confirmed)",
         reference=(26,),
-        quirks=("Neighbouring slices of a volume look alike.",),
+        quirks=(
+            "Neighbouring slices of a volume look alike: the first of each volume is taken, then every "
+            "fifth.",
+            "Volumes without labels and those of magnetic resonance are passed over.",
+        ),
+        corrections=(
+            "Slices are turned as the header of their file says. UltraSam's conversion turned all of them by "
+            "180 degrees, whatever the header.",
+            "A case is a volunteer. UltraSam's conversion divided single slices, so neighbours came into "
+            "training and validation.",
+            "Every fifth slice is taken, since neighbours show the same; UltraSam's conversion took all that "
+            "have labels.",
+            "The categories are of the kinds thyroid and vessel, which they are; UltraSam's conversion calls "
+            "all three artefacts.",
+            "An image and its label are matched by their whole names, but for _US. UltraSam's conversion cut "
+            "off three characters, whatever they were.",
+        ),
     ),
     Dataset(
         id="tg3k",
@@ -175,19 +226,28 @@ DATASETS = (
         organs=("thyroid gland",),
         probe="Linear, GE Logiq E9; 16 sweeps",
         categories=(_GLAND,),
-        layout="`Thyroid Dataset/tg3k/{thyroid-image,thyroid-mask}/NNNN.jpg` and tg3k-trainval.json "
-        "(to be confirmed)",
+        layout="`Thyroid Dataset/tg3k/{thyroid-image,thyroid-mask}/NNNN.jpg`, about 258 x 194 pixels, and "
+        "tg3k-trainval.json with lists of numbers, train and val (to be confirmed)",
         folders=("tg3k", *_TN3K_FOLDERS),
-        cases="Not given: the files do not name the 16 sweeps.",
-        split="The authors' parts in tg3k-trainval.json (to be confirmed)",
+        cases="A block of 200 neighbouring numbers: the files do not name the 16 sweeps.",
+        split="None is taken over: the authors' parts, in tg3k-trainval.json, may divide a sweep; they stand "
+        "in the attributes (to be confirmed)",
         images=3585,
-        counts="3,585 frames in which the gland covers more than 6 % of the image.",
+        patients=16,
+        counts="3,585 frames in which the gland covers more than 6 % of the image, of 16 sweeps, each taken "
+        "for a person (to be confirmed)",
         reference=(14,),
         quirks=(
             "Frames follow each other in a sweep and look alike.",
             "Masks are JPEG: their edges have values between 0 and 255.",
             "The frames come from an older set, which has the volumes: "
             "https://opencas.webarchiv.kit.edu/?q=node/29.",
+        ),
+        corrections=(
+            "A case is a block of 200 neighbouring frames, about a sweep. UltraSam's conversion divided "
+            "single frames, so neighbours came into training and validation.",
+            "Masks are cut at 127 of 255, the middle, and lose what is narrower than 3 pixels. UltraSam's "
+            "conversion cut at 150 and kept specks, which JPEG leaves and which became objects.",
         ),
     ),
 )

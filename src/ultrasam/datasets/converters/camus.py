@@ -70,7 +70,7 @@ def _view(folder: Path, view: str, split: str) -> Iterator[Found]:
     if scans[0].exists():
         yield from (Skipped(path, "a frame of the half sequence") for path in stills)
     elif stills:
-        end = stills[0].name.partition(".")[2]
+        end = "nii.gz" if any(path.name.endswith(".nii.gz") for path in stills) else "mhd"
         scans = [folder / f"{stem}_{phase}.{end}" for phase in ("ED", "ES")]
         if end == "nii.gz":
             yield Problem(scans[0].with_name(half.name), "is missing: only its first and last frame are used")

@@ -24,7 +24,6 @@ Masks = tuple[tuple[Path, str, str], ...]
 def records(raw: Path) -> Iterator[Found]:
     labels = find_folder(raw, "labels/reviewed_masks_1/capsule") / "labels"
     images, problems = keyed(files(_image_folder(raw, labels)), NAME)
-    yield from problems
     about: dict[str, tuple[dict[str, Any], Any]] = {}
     table = labels / "reviewed_labels_1.csv"
     if table.exists():
@@ -41,14 +40,20 @@ def records(raw: Path) -> Iterator[Found]:
                 yield Problem(folder, "is missing: what is drawn there is not in the set")
                 continue
             masks, twice = keyed(files(folder), NAME)
-            yield from twice
+            problems += twice
             for key, path in masks.items():
                 if key in images:
                     drawn[key].append((path, kind, annotator))
                 else:
                     yield Problem(path, "has no image")
+    yield from problems
+    torn = {problem.path for problem in problems}
     for key, masks_of in drawn.items():
         image = images[key]
+        paths = tuple(path for path, _, _ in masks_of)
+        if torn & {image, *paths}:
+            yield Problem(image, "is there twice, or a mask of it is: which is right is not known", paths)
+            continue
         if not masks_of:
             yield Problem(image, "has no mask")
             continue
@@ -57,7 +62,6 @@ def records(raw: Path) -> Iterator[Found]:
         notes = about.get(image.name, ({}, []))[0]
         case, rest = key.split("-", 1)
         attributes = {name.lower(): str(notes[name]) for name in ("Quality", "View") if notes.get(name)}
-        paths = tuple(path for path, _, _ in masks_of)
         load = partial(_load, image, tuple(masks_of))
         yield Record(case=case, view=rest, files=(image, *paths), load=load, attributes=attributes)
 

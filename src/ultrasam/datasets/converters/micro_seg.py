@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
-from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.readers.folders import files, find_folder, keyed, listing, pairs
-from ultrasam.datasets.readers.stacks import count_slices, load_slice
-from ultrasam.datasets.record import Found, Problem, Record
+from ultrasam.datasets.readers.stacks import slice_records
+from ultrasam.datasets.record import Found, Problem
 
 NAMES = {1: "prostate"}
 VOLUME = r".*?(\d+)\.nii(?:\.gz)?"
@@ -27,24 +25,8 @@ def records(raw: Path) -> Iterator[Found]:
         yield from problems
         others = dict(_others(folder))
         for number, scan, mask in matched:
-            masks = {"": mask}
-            try:
-                count = count_slices(scan, mask)
-            except UltrasamError as error:
-                drawn = [paths[number] for paths in others.values() if number in paths]
-                yield Problem.of(scan, error, (mask, *drawn))
-                continue
-            for annotator, paths in others.items():
-                if number in paths:
-                    try:
-                        count_slices(scan, paths[number])
-                        masks[annotator] = paths[number]
-                    except UltrasamError as error:
-                        yield Problem.of(paths[number], error)
-            for index in range(count):
-                load = partial(load_slice, scan, masks, NAMES, index)
-                used = (scan, *masks.values())
-                yield Record(case=f"{split}-{number}", frame=index, files=used, load=load, split=split)
+            masks = {annotator: paths[number] for annotator, paths in others.items() if number in paths}
+            yield from slice_records(scan, {"": mask, **masks}, NAMES, f"{split}-{number}", split)
 
 
 def _others(folder: Path) -> Iterator[tuple[str, dict[str, Path]]]:

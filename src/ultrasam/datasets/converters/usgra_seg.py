@@ -15,9 +15,12 @@ NAMES = {1: "nerve", 2: "vessel"}
 
 def records(raw: Path) -> Iterator[Found]:
     root = find_folder(raw, "images", "masks")
+    if root.name == "test" and root != raw and not (root / "test").exists():
+        root = root.parent  # the part for training lacks a folder: that for tests must not pass for it
     for split, folder in (("train", root), ("test", root / "test")):
-        if not folder.exists():
-            yield Problem(folder, "is missing: the images for tests are there")
+        lost = [place for place in (folder / "images", folder / "masks") if not place.is_dir()]
+        if lost:
+            yield Problem(lost[0], f"is missing: nothing can be used of the part {split!r}")
             continue
         images, masks = files(folder / "images"), files(folder / "masks")
         matched, problems = pairs(images, masks, r"(\d+)\.png", r"(\d+)\.png")

@@ -1,4 +1,4 @@
-"""Arrays in .mat files of MATLAB and frames of videos."""
+"""Arrays in .mat files of MATLAB and .npy files of NumPy, and frames of videos."""
 
 from __future__ import annotations
 
@@ -42,6 +42,22 @@ def read_mat(path: Path, name: str) -> NDArray[Any]:
     return array
 
 
+def open_npy(path: Path) -> NDArray[Any]:
+    """The array of numbers in a .npy file, read from disk as it is used; its shape costs only the header.
+
+    Raises UltrasamError if it is damaged, cut off or holds anything but numbers.
+    """
+    path = check_file(path)
+    try:
+        # "r" never unpickles: an array of objects is refused.
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # damaged headers make numpy raise nearly anything
+        raise UltrasamError(f"{shown(path)} is damaged ({reason(error)}): copy it again") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
+        raise UltrasamError(f"{shown(path)} holds no numbers")
+    return array
+
+
 def video_frames(path: Path) -> int:
     """The number of frames of a video. Raises UltrasamError if it is damaged."""
     return len(_video(path).frames)
@@ -57,4 +73,11 @@ def video_frame(path: Path, index: int) -> ByteArray:
 
 @lru_cache(maxsize=1)
 def _video(path: Path) -> Scan:
-    return read_video(check_file(path))
+    path = check_file(path)
+    with path.open("rb") as file:
+        head = file.read(12)
+    # Decoders play what is left of an AVI file as if it were all.
+    told, there = int.from_bytes(head[4:8], "little"), path.stat().st_size
+    if head.startswith(b"RIFF") and head.endswith(b"AVI ") and there < told:
+        raise UltrasamError(f"{shown(path)} is cut off ({there:,} of {told:,} bytes): copy it again")
+    return read_video(path)

@@ -9,7 +9,7 @@ import numpy as np
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
 from ultrasam.core.geometry import BoolArray
-from ultrasam.datasets.readers.masks import background_parts
+from ultrasam.datasets.readers.masks import Labels, background_parts
 
 # An ellipse has five parameters.
 _FEWEST_PIXELS = 5
@@ -47,3 +47,32 @@ def fill_outline(outline: BoolArray, path: Path) -> BoolArray:
     if 2 * np.count_nonzero(filled & ellipse) < np.count_nonzero(ellipse):
         filled = outline | ellipse
     return np.asarray(filled, np.bool_)
+
+
+def fill_outlines(labels: Labels, path: Path) -> Labels:
+    """Regions of several labels of which only the outlines are drawn -> the regions; both (H, W) integers.
+
+    What the lines enclose takes the label of more than half of the line around it, so that a neighbour whose
+    outline lies over a part of it changes nothing and neither swallows the other; what belongs to none stays
+    0. Lines keep their labels. Raises UltrasamError, naming `path`, for a label whose lines enclose no more
+    than they cover: it is open, or no outline.
+    """
+    regions, outside = background_parts(labels != 0)
+    regions[np.isin(regions, outside)] = 0
+    values = int(labels.max()) + 1
+    beside = np.zeros((int(regions.max()) + 1) * values, np.int64)
+    for inner, line in (
+        (regions[1:], labels[:-1]),
+        (regions[:-1], labels[1:]),
+        (regions[:, 1:], labels[:, :-1]),
+        (regions[:, :-1], labels[:, 1:]),
+    ):
+        beside += np.bincount((inner * values + line).ravel(), minlength=len(beside))
+    around = beside.reshape(-1, values)
+    around[:, 0] = around[0] = 0
+    owner = np.where(2 * around.max(axis=1) > around.sum(axis=1), around.argmax(axis=1), 0)
+    filled = np.where(labels != 0, labels, owner[regions]).astype(labels.dtype)
+    for value in np.unique(labels[labels != 0]):
+        if np.count_nonzero(filled == value) < 2 * np.count_nonzero(labels == value):
+            raise UltrasamError(f"{shown(path)} has lines of the label {value} that enclose nothing")
+    return filled

@@ -56,20 +56,32 @@ def fill_polygons(polygons: Iterable[Sequence[Point]], shape: tuple[int, ...], p
     return decode_segmentation(flat, shape[0], shape[1])
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises UltrasamError if it is damaged."""
+def read_json(path: Path, other: str = "latin-1") -> Any:
+    """What a JSON file holds, in UTF-8 or the encoding `other`. Raises UltrasamError if it is damaged."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, other))
     except (ValueError, RecursionError) as error:
         raise UltrasamError(f"{shown(path)} is not JSON ({reason(error)}): copy it again") from None
 
 
-def read_labelme(path: Path) -> tuple[list[Shape], tuple[int, int]]:
-    """The polygons of a labelme file and the (height, width) of its image.
+def read_points(path: Path) -> tuple[Point, ...]:
+    """A JSON file that is a list of [x, y]: one closed polygon. Raises UltrasamError for anything else."""
+    content = read_json(path)
+    try:
+        points = tuple((float(x), float(y)) for x, y in content)
+    except (TypeError, ValueError):
+        raise UltrasamError(f"{shown(path)} is no list of points [x, y]") from None
+    if len(points) < 3:
+        raise UltrasamError(f"{shown(path)} has {len(points)} points, which enclose nothing")
+    return points
+
+
+def read_labelme(path: Path, other: str = "latin-1") -> tuple[list[Shape], tuple[int, int]]:
+    """The polygons of a labelme file, in UTF-8 or the encoding `other`, and the (height, width) of its image.
 
     Rectangles become polygons; a `group_id` stands in the attributes. Raises UltrasamError for other shapes.
     """
-    content = read_json(path)
+    content = read_json(path, other)
     shapes = []
     try:
         size = int(content["imageHeight"]), int(content["imageWidth"])

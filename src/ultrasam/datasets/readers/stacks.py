@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +12,23 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import check_file, shown
 from ultrasam.datasets.readers.masks import by_label, check_labels, on_grid
 from ultrasam.datasets.readers.volumes import (
+    Plane,
     slice_image,
     slice_labels,
     slice_spacing,
+    slices_along,
 )
-from ultrasam.datasets.record import Object, Sample
+from ultrasam.datasets.record import Found, Object, Problem, Record, Sample
 from ultrasam.io.volumes import read_header
 
 
-def count_slices(scan: Path, *masks: Path) -> int:
-    """Slices in the plane of acquisition, from the headers.
+def count_slices(scan: Path, *masks: Path, plane: Plane = "acquisition") -> int:
+    """Slices in a plane, from the headers.
 
     Raises UltrasamError if a mask has other ones, or other directions.
     """
     header = read_header(check_file(scan))
+    count = slices_along(header, plane)
     for mask in masks:
         own = read_header(check_file(mask))
         same = header.direction.shape == own.direction.shape
@@ -33,9 +37,34 @@ def count_slices(scan: Path, *masks: Path) -> int:
             raise UltrasamError(
                 f"{shown(mask)} has other directions in its header than {scan.name}: one would be turned"
             )
-        if own.size[2] != header.size[2]:
-            raise UltrasamError(f"{shown(mask)} has {own.size[2]} slices, its image {header.size[2]}")
-    return header.size[2]
+        if (drawn := slices_along(own, plane)) != count:
+            raise UltrasamError(f"{shown(mask)} has {drawn} slices, its image {count}")
+    return count
+
+
+def slice_records(
+    scan: Path, masks: Mapping[str, Path], names: Mapping[int, str], case: str, split: str
+) -> Iterator[Found]:
+    """A record for each slice of `scan`; `masks` by annotator, "" the main one.
+
+    If the main one does not fit, the volume is a problem; if another one does not, it is left out as one.
+    """
+    try:
+        count = count_slices(scan, masks[""])
+    except UltrasamError as error:
+        yield Problem.of(scan, error, tuple(masks.values()))
+        return
+    fitting = {"": masks[""]}
+    for annotator, mask in masks.items():
+        if annotator:
+            try:
+                count_slices(scan, mask)
+                fitting[annotator] = mask
+            except UltrasamError as error:
+                yield Problem.of(mask, error)
+    for index in range(count):
+        load = partial(load_slice, scan, fitting, names, index)
+        yield Record(case=case, frame=index, files=(scan, *fitting.values()), load=load, split=split)
 
 
 def load_slice(scan: Path, masks: Mapping[str, Path], names: Mapping[int, str], index: int) -> Sample:
@@ -51,6 +80,30 @@ def load_slice(scan: Path, masks: Mapping[str, Path], names: Mapping[int, str], 
         on_grid(labels != 0, pixels.shape, path)
         objects += by_label(labels, names, annotator)
     return Sample(pixels, tuple(objects), slice_spacing(scan))
+
+
+def load_channels(scan: Path, mask: Path, names: Mapping[int, str]) -> Sample:
+    """A flat image whose channels lie one after the other like slices, with a flat mask of labels.
+
+    Channels that are all equal give (H, W), others (H, W, 3). Raises UltrasamError for other than 1 or 3
+    channels, a mask of another size, of several slices or of other directions, and an unknown label.
+    """
+    header, own = read_header(check_file(scan)), read_header(check_file(mask))
+    if header.size[2] not in (1, 3):
+        raise UltrasamError(f"{shown(scan)} has {header.size[2]} channels: 1 or 3 were expected")
+    if own.size[2] != 1:
+        raise UltrasamError(f"{shown(mask)} has {own.size[2]} slices: one flat mask was expected")
+    if not np.allclose(header.direction[:2, :2], own.direction[:2, :2], atol=0.1):
+        raise UltrasamError(
+            f"{shown(mask)} has other directions in its header than {scan.name}: one would be turned"
+        )
+    channels = [slice_image(scan, index) for index in range(header.size[2])]
+    grey = all(np.array_equal(channel, channels[0]) for channel in channels)
+    labels = slice_labels(mask, 0)
+    check_labels(labels, names, mask)
+    on_grid(labels != 0, channels[0].shape, mask)
+    pixels = channels[0] if grey else np.stack(channels, axis=2)
+    return Sample(pixels, by_label(labels, names), slice_spacing(scan))
 
 
 def files_of(volume: Path) -> list[Path]:

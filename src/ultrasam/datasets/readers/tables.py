@@ -13,8 +13,11 @@ from ultrasam.core.files import check_file, reason, shown
 Row = dict[str, str]
 
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, or UTF-16 with a mark at its start, else in Latin-1. Raises UltrasamError."""
+def read_text(path: Path, other: str = "latin-1") -> str:
+    """A text file in UTF-8, or UTF-16 with a mark at its start, else in the encoding `other`.
+
+    Raises UltrasamError if it cannot be read or is in none of them.
+    """
     try:
         content = check_file(path).read_bytes()
     except OSError as error:
@@ -24,7 +27,10 @@ def read_text(path: Path) -> str:
             return content.decode("utf-16")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("latin-1")
+        try:
+            return content.decode(other)
+        except UnicodeDecodeError:
+            raise UltrasamError(f"{shown(path)} is no text in UTF-8 or {other}: copy it again") from None
 
 
 def read_rows(path: Path, *columns: str) -> list[Row]:

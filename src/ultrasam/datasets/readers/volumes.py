@@ -28,7 +28,7 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import check_file, shown
 from ultrasam.core.geometry import ByteArray
 from ultrasam.io.images import black_and_white, scale_to_bytes
-from ultrasam.io.volumes import read_header, read_values
+from ultrasam.io.volumes import Header, Volume, read_header, read_times, read_values
 
 Plane = Literal["acquisition", "axial", "coronal", "sagittal"]
 
@@ -41,9 +41,14 @@ _VIEWS = {
 }
 
 
-def stored_slices(path: Path) -> int:
-    """Slices in the plane of acquisition, from the header alone. Raises UltrasamError for a damaged file."""
-    return read_header(check_file(path)).size[2]
+def stored_slices(path: Path, plane: Plane = "acquisition") -> int:
+    """Slices in a plane, from the header alone. Raises UltrasamError for a damaged file."""
+    return slices_along(read_header(check_file(path)), plane)
+
+
+def slices_along(header: Header, plane: Plane) -> int:
+    """Slices in a plane of the volume with this header."""
+    return header.size[_turns(header.direction, plane)[0][2]]
 
 
 def slice_values(path: Path, index: int, plane: Plane = "acquisition") -> NDArray[Any]:
@@ -70,7 +75,24 @@ def slice_image(path: Path, index: int, plane: Plane = "acquisition") -> ByteArr
 
 def slice_labels(path: Path, index: int, plane: Plane = "acquisition") -> NDArray[np.int32]:
     """Slice `index` of a volume of labels, (H, W) int32. Raises UltrasamError if it holds fractions."""
-    values = slice_values(path, index, plane)
+    return _as_labels(slice_values(path, index, plane), path, index)
+
+
+def slice_channels(path: Path, index: int, plane: Plane = "acquisition") -> NDArray[np.int32]:
+    """Slice `index` of a file with a volume of labels for each structure, (channels, H, W) int32.
+
+    The channels are the fourth axis of the file. Raises UltrasamError if it holds fractions.
+    """
+    slices = [values[index] for values, _ in _oriented_times(path, plane)]
+    return np.stack([_as_labels(values, path, index) for values in slices])
+
+
+def slice_spacing(path: Path, plane: Plane = "acquisition") -> tuple[float, float] | None:
+    """mm per pixel in (x, y) of a slice, None if the header does not say."""
+    return _oriented(path, plane)[1]
+
+
+def _as_labels(values: NDArray[Any], path: Path, index: int) -> NDArray[np.int32]:
     if values.dtype.kind not in "biu" and not (
         np.isfinite(values).all() and (values == np.rint(values)).all()
     ):
@@ -80,31 +102,42 @@ def slice_labels(path: Path, index: int, plane: Plane = "acquisition") -> NDArra
     return np.ascontiguousarray(values, np.int32)
 
 
-def slice_spacing(path: Path, plane: Plane = "acquisition") -> tuple[float, float] | None:
-    """mm per pixel in (x, y) of a slice, None if the header does not say."""
-    return _oriented(path, plane)[1]
+_Oriented = tuple[NDArray[Any], tuple[float, float] | None]
+"""(slices, H, W) and the spacing of a slice."""
 
 
 @lru_cache(maxsize=2)
-def _oriented(path: Path, plane: Plane) -> tuple[NDArray[Any], tuple[float, float] | None]:
-    """(slices, H, W) and the spacing of a slice."""
-    volume = read_values(check_file(path))
-    direction = np.eye(3)
-    direction[: len(volume.direction), : len(volume.direction)] = volume.direction
-    anatomical = _nearest_axes(direction)
-    backwards = [direction[anatomical[axis], axis] < 0 for axis in range(3)]
-    if plane == "acquisition":
-        # Down is to the feet, where the header says so.
-        down = direction[2, 1] > 0 if anatomical[1] == 2 else backwards[1]
-        order, reverse = [0, 1, 2], [backwards[0], bool(down), False]
-    else:
-        order = [anatomical.index(axis) for axis, _ in _VIEWS[plane]]
-        reverse = [backwards[axis] != turned for axis, (_, turned) in zip(order, _VIEWS[plane], strict=True)]
+def _oriented(path: Path, plane: Plane) -> _Oriented:
+    return _turned(read_values(check_file(path)), plane)
+
+
+# Each slice needs all channels, and each channel costs a pass through the compressed file.
+@lru_cache(maxsize=1)
+def _oriented_times(path: Path, plane: Plane) -> tuple[_Oriented, ...]:
+    return tuple(_turned(volume, plane) for volume in read_times(check_file(path)))
+
+
+def _turned(volume: Volume, plane: Plane) -> _Oriented:
+    order, reverse = _turns(volume.direction, plane)
     # From (z, y, x) to (slice, down, right).
     turned = volume.values.transpose([2 - axis for axis in reversed(order)])
     turned = turned[tuple(slice(None, None, -1 if back else 1) for back in reversed(reverse))]
     spacing = None if volume.spacing is None else (volume.spacing[order[0]], volume.spacing[order[1]])
     return turned, spacing
+
+
+def _turns(stored: NDArray[np.float64], plane: Plane) -> tuple[list[int], list[bool]]:
+    """The axes of a file that go right, down and from slice to slice, and whether each is reversed."""
+    direction = np.eye(3)
+    direction[: len(stored), : len(stored)] = stored
+    anatomical = _nearest_axes(direction)
+    backwards = [bool(direction[anatomical[axis], axis] < 0) for axis in range(3)]
+    if plane == "acquisition":
+        # Down is to the feet, where the header says so.
+        down = bool(direction[2, 1] > 0) if anatomical[1] == 2 else backwards[1]
+        return [0, 1, 2], [backwards[0], down, False]
+    order = [anatomical.index(axis) for axis, _ in _VIEWS[plane]]
+    return order, [backwards[axis] != turned for axis, (_, turned) in zip(order, _VIEWS[plane], strict=True)]
 
 
 @lru_cache(maxsize=2)
