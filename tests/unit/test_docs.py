@@ -14,8 +14,8 @@ __all__ = ["environment"]  # a fixture
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-# What a page's blocks in python need beyond the base.
-NEEDS = {"how-to/scans.md": "SimpleITK"}
+# What a page's blocks need beyond the base.
+NEEDS = {"how-to/scans.md": "SimpleITK", "how-to/own-data.md": "SimpleITK"}
 
 
 def text_of(page: str) -> str:

@@ -385,13 +385,14 @@ def is_told(sound: Sound, damage: Damage, told: list[tuple[str, str]], found: di
     if places & {damage.path, damage.path.parent, *tables} or any(damage.path in p.parents for p in places):
         return True
     inside = (sound.raw / damage.path).rglob("*") if damage.is_source else ()
-    names = [name for path in (damage.path, *inside) for name in (path.name, stem_of(path)) if name]
-    if re.search(rf"(?<!\w)({'|'.join(map(re.escape, names))})(?!\w)", words):
+    names = [name for path in (damage.path, *inside) for name in (path.name, stem_of(path))]
+    names = [name for name in names if name and not name.isdigit()]  # a number may be one of anything
+    if names and re.search(rf"(?<!\w)({'|'.join(map(re.escape, names))})(?!\w)", words):
         return True
     if damage.is_source and all(file == "" for file, _ in told):
         # It may name a folder above, or the one whose files are left alone.
         folders = {*damage.path.parents, *(file.parent for files in beside for file in files)} - {Path()}
-        named = "|".join(re.escape(str(damage.raw / folder)) for folder in folders)
+        named = "|".join(re.escape(str(place)) for one in folders for place in (damage.raw / one, one))
         return bool(named) and re.search(rf"({named})(?![\w/])", words) is not None
     return bool(lost) and all(places & files for files in beside)
 

@@ -56,6 +56,9 @@ VERBS = {
         "the catalogue of ultrasound data sets, and building US-43d from them",
         extra="data",
     ),
+    "reproduce": Verb(
+        "ultrasam.cli.reproduce", "make a figure of the paper again, from the data there are", extra="data"
+    ),
     "bench": Verb("ultrasam.cli.bench", "how long a click takes on this machine, and the memory it needs"),
     "info": Verb("ultrasam.cli.info", "versions, providers, models, licences and a self-test"),
     "completion": Verb(

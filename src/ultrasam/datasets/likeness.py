@@ -99,10 +99,11 @@ def _pairs_within(band: Hashes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.
 
 def _bits(values: Hashes) -> NDArray[np.uint8]:
     """The number of bits set in each of (N,) uint64."""
-    if hasattr(np, "bitwise_count"):  # from numpy 2 on
-        counts: NDArray[np.uint8] = np.asarray(np.bitwise_count(values), np.uint8)
-        return counts
-    return _COUNTS[values.view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.uint8)
+    count = getattr(np, "bitwise_count", None)  # from numpy 2 on
+    if count is None:
+        words = _COUNTS[values.view(np.uint16).reshape(-1, 4)]
+        return np.asarray(words.sum(axis=1), np.uint8)
+    return np.asarray(count(values), np.uint8)
 
 
 _COUNTS = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)

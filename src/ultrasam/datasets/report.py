@@ -188,8 +188,13 @@ def to_markdown(stats: Stats) -> str:
     """All tables as one Markdown text."""
     parts = ["# What is built of US-43d", f"Made by ultrasam {__version__}: data stats."]
     for table in tables(stats).values():
-        parts += [f"## {table.title}", table.note, "\n".join(_markdown_rows(table.rows))]
+        parts += [f"## {table.title}", table.note, markdown_of(table)]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_of(table: Table) -> str:
+    """The rows of one table as Markdown."""
+    return "\n".join(_markdown_rows(table.rows))
 
 
 def _markdown_rows(rows: Sequence[Mapping[str, Cell]]) -> Iterable[str]:

@@ -46,6 +46,9 @@ def assign(
     if options.paper_split:
         return _assign_images(items, options), []
     tests = [_test_part(item) for item in items]
+    # A set with masks in its test part only, as abdomen_us, is trained on.
+    others = {item.dataset for item, test in zip(items, tests, strict=True) if test != "test_extra"}
+    tests = [test if item.dataset in others else None for item, test in zip(items, tests, strict=True)]
     with_tests = {group_of(item.case) for item, test in zip(items, tests, strict=True) if test}
     pools: dict[str, dict[str, _Group]] = defaultdict(dict)
     for item in items:

@@ -25,7 +25,7 @@ from ultrasam.io.volumes import read_values
 
 Kind = Literal["empty", "white", "numbers", "levels", "colours", "labelme", "unknown"]
 
-CHUNK = 64
+CHUNK = 256
 # Numbers of classes are small; greys that are meant to be seen are not.
 LARGEST_SMALL = 63
 # A smooth edge has many greys, but nowhere an area of one; a mask of so few values has no smooth edges.

@@ -1,0 +1,66 @@
+"""Make a figure or table of the UltraSam paper again, from the data that are there; tell which are missing.
+
+The exit code is 0 if all data were there, 1 if something was made of a part of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ultrasam.cli.main import one_line
+from ultrasam.cli.terminal import remark
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subcommands(dest="action", metavar="WHAT")
+    for name, (text, add, _) in ACTIONS.items():
+        below = type(parser)(description=f"{text[0].upper()}{text[1:]}.")
+        add(below)
+        below.add_argument("--json", action="store_true", help="print one JSON object")
+        actions.add_subcommand(name, below, help=text)
+
+
+def run(args: Namespace) -> int:
+    return ACTIONS[args.action][2](args[args.action])
+
+
+def _add_fig2_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        required=True,
+        help="folder with the sets that `ultrasam data build` converted",
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder for figure and tables (default: DIR/fig2)")
+
+
+def _run_fig2(args: Namespace) -> int:
+    from ultrasam.cli.data_build import import_packages
+
+    import_packages("matplotlib")
+    from ultrasam.datasets.fig2 import reproduce_fig2
+
+    target = Path(args.out) if args.out else Path(args.data) / "fig2"
+    found = reproduce_fig2(Path(args.data), target)
+    for name in found.unfinished:
+        remark(f"{name} is built in part: its report.json says why")
+    if args.json:
+        content = json.loads((target / "fig2.json").read_bytes())
+        print(json.dumps({"out": str(target)} | content))
+        return 0 if found.complete else 1
+    print(found.stats)
+    if found.missing:
+        print(one_line(f"missing: {', '.join(entry.id for entry in found.missing)}"))
+        print(one_line(f"how to get each, and on what terms: {target / 'fig2.md'}"))
+    print(one_line(f"figure and tables: {target}"))
+    return 0 if found.complete else 1
+
+
+ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Namespace], int]]] = {
+    "fig2": ("Fig. 2: objects and images of each clinical application", _add_fig2_arguments, _run_fig2),
+}
+"""What may follow `ultrasam reproduce`: a short help, what adds its arguments, what runs it."""
