@@ -30,7 +30,7 @@ from tests.us43d import (
     raw_us_nerve,
     raw_usgra_seg,
 )
-from tests.us43d.truth import save_nifti
+from tests.us43d.truth import save_nifti, save_text
 from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.build import build
 from ultrasam.datasets.catalogue import dataset
@@ -372,7 +372,9 @@ def test_a_test_part_that_is_too_small_is_told(tmp_path: Path) -> None:
 def test_a_folder_that_no_converter_knows_is_named_in_the_report(tmp_path: Path) -> None:
     raw_micro_seg.write(tmp_path / "raw")
     (folder,) = (tmp_path / "raw").rglob("train")
-    (folder / "notes").mkdir()
-    run("micro_seg", tmp_path / "raw", tmp_path / "out")
+    save_text(folder / "notes" / "first.txt", "seen")
+    (folder / "nothing").mkdir()
+    outcome = run("micro_seg", tmp_path / "raw", tmp_path / "out")
+    assert any(file.endswith("train/nothing") and "empty" in why for file, why in outcome.problems)
     report = json.loads((tmp_path / "out" / "micro_seg" / "report.json").read_bytes())
     assert any(one["file"].endswith("train/notes") for one in report["left out"])
