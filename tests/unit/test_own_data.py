@@ -18,6 +18,7 @@ from tests.us43d.truth import cut, ellipse_points, litter, save, save_mhd, save_
 from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets import build as building
 from ultrasam.datasets import convert as converting
+from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.own import source
 from ultrasam.datasets.own.source import own_dataset
 from ultrasam.datasets.raw import all_files
@@ -358,6 +359,30 @@ def test_nothing_that_can_be_used_says_what_is_expected(tmp_path: Path) -> None:
     assert "if all.json is a COCO file, give that file" in failure(tmp_path / "raw", tmp_path / "out")
 
 
+def test_names_that_say_nothing_new_do_not_mislead(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    pair(raw / "image_1.png", raw / "image_1_mask.png", ONE)
+    pair(raw / "1.png", raw / "mask_1.png", TWO)
+    pair(raw / "a b.png", raw / "a b_mask.png")
+    pair(raw / "a-b.png", raw / "a-b_mask.png")
+    pair(raw / "train" / "test" / "x.png", raw / "train" / "test" / "x_mask.png")
+    result = convert(raw, tmp_path / "out")
+    assert np.array_equal(result.region("image_1.png", "object"), ONE)
+    assert np.array_equal(result.region("1.png", "object"), TWO)
+    assert "would both become a-b.png" in result.problems["a b.png"]
+    assert "lies in folders for train and test" in result.problems["train/test/x.png"]
+
+
+def test_long_and_foreign_names_become_names_of_files(tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / ("long" * 40) / "über"
+    for name in ("längs", "quer" * 40):
+        pair(folder / f"{name}.png", folder / f"{name}_mask.png")
+    result = convert(tmp_path / "raw", tmp_path / "out", pattern=r"(long.*)/")
+    assert result.outcome.problems == () and len(result.names) == 2
+    assert result.outcome.counts["cases"] == 1
+    assert max(map(len, result.names)) < 200
+
+
 def test_two_folders_of_masks_are_refused(tmp_path: Path) -> None:
     siblings(tmp_path / "raw")
     mask(tmp_path / "raw" / "labels" / "0.png")
@@ -419,6 +444,28 @@ def test_categories_that_come_later_leave_no_old_numbers(tmp_path: Path) -> None
     assert [category for category, _ in result.objects("00.png")] == ["class_3"]
     convert(raw, tmp_path / "fresh")
     assert hashes(tmp_path / "out") == hashes(tmp_path / "fresh")
+
+
+def test_labels_that_come_later_leave_no_old_numbers(tmp_path: Path) -> None:
+    for number in range(20):
+        image(tmp_path / "raw" / f"{number:02d}.png", number)
+        labelme(tmp_path / "raw" / f"{number:02d}.json", [shape("liver", 15, 20)])
+    assert convert(tmp_path / "raw", tmp_path / "out").categories == ["liver"]
+    labelme(tmp_path / "raw" / "19.json", [shape("cyst", 15, 20)])
+    result = convert(tmp_path / "raw", tmp_path / "out")
+    assert result.categories == ["cyst", "liver"]
+    assert [category for category, _ in result.objects("00.png")] == ["liver"]
+
+
+def test_the_code_that_reads_own_data_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr(building, "_hashed", lambda text, files: str(hashed.extend(files)))
+    building.code_of(own_dataset("mine"))
+    own = sorted(Path(source.__file__).parent.glob("*.py"))
+    assert set(own) <= set(hashed) and len(own) > 5
+    hashed.clear()
+    building.code_of(dataset("busi"))
+    assert not set(own) & set(hashed)
 
 
 @pytest.mark.parametrize(

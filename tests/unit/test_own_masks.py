@@ -201,6 +201,12 @@ def test_masks_that_could_mean_more_than_one_thing_are_refused(
         assert len(convert(raw, tmp_path / "out").categories) == 63
 
 
+def test_a_level_between_black_and_white_is_seen_in_jpeg_too(tmp_path: Path) -> None:
+    image(tmp_path / "raw" / "images" / "a.png")
+    save_jpeg(tmp_path / "raw" / "masks" / "a.jpg", np.asarray(levels(128, 255)), 80)
+    assert "masks/a.jpg has areas of 12" in failure(tmp_path / "raw", tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("picture", "words"),
     [

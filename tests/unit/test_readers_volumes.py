@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from scipy.io import savemat
 
 from ultrasam.core.errors import UltrasamError
+from ultrasam.datasets.readers import volumes
 from ultrasam.datasets.readers.arrays import read_mat, video_frame, video_frames
 from ultrasam.datasets.readers.polygons import (
     fill_polygons,
@@ -250,3 +251,44 @@ def test_cases_of_ddti_in_xml(tmp_path: Path) -> None:
         (tmp_path / "7.xml").write_text(damaged)
         with pytest.raises(UltrasamError, match="no case of DDTI, or damaged"):
             read_marks_xml(tmp_path / "7.xml")
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the volumes that are read from disk from now on, with none kept from before."""
+    names: list[str] = []
+    original = volumes.read_values
+
+    def read(path: Path) -> object:
+        names.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(volumes, "_kept", type(volumes._kept)())
+    monkeypatch.setattr(volumes, "read_values", read)
+    return names
+
+
+def test_each_of_several_volumes_is_read_once(tmp_path: Path, reads: list[str]) -> None:
+    paths = [write(tmp_path / f"{name}.nii", RNG.integers(0, 9, (6, 5, 4), np.uint8)) for name in "abcde"]
+    for index in range(6):
+        for path in paths:
+            slice_labels(path, index)
+    assert reads == [path.name for path in paths]
+
+
+def test_large_volumes_make_room_but_for_the_last_two(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "_KEPT_BYTES", 100)
+    paths = [write(tmp_path / f"{name}.nii", RNG.integers(0, 9, (6, 5, 4), np.uint8)) for name in "abc"]
+    for image, mask in (paths[:2], paths[1:]):
+        for index in range(6):
+            slice_image(image, index), slice_labels(mask, index)
+    assert reads == ["a.nii", "b.nii", "c.nii"] and len(volumes._kept) == 2
+
+
+def test_a_volume_that_has_changed_is_read_again(tmp_path: Path, reads: list[str]) -> None:
+    path = write(tmp_path / "a.nii", np.zeros((2, 3, 4), np.uint8))
+    assert not slice_values(path, 1).any()
+    write(path, np.ones((3, 3, 4), np.uint8))
+    assert slice_values(path, 2).all()

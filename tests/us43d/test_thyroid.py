@@ -232,6 +232,9 @@ def test_the_table_of_tnscui_may_spell_its_numbers_otherwise(spelled: str, tmp_p
 def test_a_folder_of_neither_layout_of_tnscui_is_refused(tmp_path: Path) -> None:
     save_text(tmp_path / "raw" / "JPEGImages" / "1.jpg", "x")
     outcome = run("tnscui", tmp_path / "raw", tmp_path / "out")
+    assert outcome.status == "failed" and "JPEGImages and SegmentationClass" in outcome.problems[0][1]
+    save_text(tmp_path / "other" / "pictures" / "1.png", "x")
+    outcome = run("tnscui", tmp_path / "other", tmp_path / "out")
     assert outcome.status == "failed" and "image and mask" in outcome.problems[0][1]
 
 

@@ -338,7 +338,11 @@ class Progress:
 
 
 ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Namespace], int]]] = {
-    "build": ("convert downloaded sets to PNG images and COCO files", add_build_arguments, run_build),
+    "build": (
+        "convert downloaded sets, or your own data, to PNG images and COCO files",
+        add_build_arguments,
+        run_build,
+    ),
     "verify": (
         "read converted sets again and tell what is wrong with them",
         add_verify_arguments,

@@ -15,7 +15,6 @@ from ultrasam.datasets.report import applications_table, markdown_of, to_csv, to
 from ultrasam.datasets.stats import Stats, folders_to_count, gather
 
 
-
 @dataclass(frozen=True)
 class Reproduced:
     """What the figure was made of: `missing` sets of the 43 are not built, `unfinished` ones only in part."""

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import shown
 from ultrasam.datasets.readers.folders import DEEPEST, files, keyed, listing, pairs
 from ultrasam.datasets.readers.stacks import count_slices, load_slice
 from ultrasam.datasets.record import Found, Problem, Record, Skipped
@@ -31,6 +32,11 @@ def records(raw: Path) -> Iterator[Found]:
             continue
         labelled = any(re.search(LABELS, part, re.IGNORECASE) for part in folder.relative_to(raw).parts)
         (labels if labelled else images).extend(files(folder, ".nii", ".nii.gz"))
+    if not labels:
+        raise UltrasamError(
+            f"{shown(raw)} has no folder of labels, such as US_data/ground_truth/US_thyroid_label: the download "
+            "is not complete, or its layout has changed"
+        )
     wanted = keyed(labels, NAME)[0].keys()
     used: list[Path] = []
     for folder, inside in groupby(images, lambda path: path.parent):

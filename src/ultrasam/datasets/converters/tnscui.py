@@ -8,7 +8,15 @@ from pathlib import Path
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
-from ultrasam.datasets.readers.folders import FolderNotFound, files, find_folder, listing, missing_from, pairs
+from ultrasam.datasets.readers.folders import (
+    FolderNotFound,
+    files,
+    files_below,
+    find_folder,
+    listing,
+    missing_from,
+    pairs,
+)
 from ultrasam.datasets.readers.masks import load_pair, read_labels, read_pixels
 from ultrasam.datasets.readers.tables import rows_by
 from ultrasam.datasets.record import Attribute, Found, Object, Problem, Record, Sample, Skipped, Table
@@ -23,8 +31,9 @@ def records(raw: Path) -> Iterator[Found]:
     except FolderNotFound as error:
         try:
             root = find_folder(raw, "JPEGImages", "SegmentationClass")
-        except FolderNotFound:
-            raise error from None
+        except FolderNotFound as repacked:
+            half = any(path.parent.name == "JPEGImages" for path in files_below(raw, ".jpg", ".jpeg"))
+            raise (repacked if half else error) from None
         yield from _repacked(root)
         return
     for folder in listing(root if root == raw else root.parent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def split_of(place: Sequence[str]) -> str:
 
 def short(text: str) -> str:
     """The text, or where it is too long for the name of a file its end and a hash of all."""
-    return text if len(text) <= _LONGEST else f"{text[-60:]}-{sha256(text.encode()).hexdigest()[:12]}"
+    return text if len(text) <= _LONGEST else f"{text[-60:]}-{sha256(os.fsencode(text)).hexdigest()[:12]}"
 
 
 def _splits(place: Sequence[str]) -> tuple[str, ...]:

@@ -17,7 +17,9 @@ apart.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import check_file, shown
 from ultrasam.core.geometry import ByteArray
+from ultrasam.datasets.raw import file_state
 from ultrasam.io.images import black_and_white, scale_to_bytes
 from ultrasam.io.volumes import Header, Volume, read_header, read_times, read_values
 
@@ -54,9 +57,9 @@ def slices_along(header: Header, plane: Plane) -> int:
 def slice_values(path: Path, index: int, plane: Plane = "acquisition") -> NDArray[Any]:
     """Slice `index`, from 0, as (H, W) numbers as they are stored. Raises UltrasamError if there is none.
 
-    The last two volumes are kept, so the slices of one should be asked for one after the other.
+    The last volumes are kept, so the slices of one should be asked for one after the other.
     """
-    values = _oriented(path, plane)[0]
+    values = _oriented(path, plane).values
     if not 0 <= index < len(values):
         raise UltrasamError(f"{shown(path)} has {len(values)} slices, no slice {index}")
     plane_values: NDArray[Any] = values[index]
@@ -70,7 +73,7 @@ def slice_image(path: Path, index: int, plane: Plane = "acquisition") -> ByteArr
     levels of 8 bits stay as they are in any type.
     """
     values = np.nan_to_num(slice_values(path, index, plane), nan=0.0, posinf=0.0, neginf=0.0)
-    return scale_to_bytes(values, *_levels(path, plane))
+    return scale_to_bytes(values, *_oriented(path, plane).levels)
 
 
 def slice_labels(path: Path, index: int, plane: Plane = "acquisition") -> NDArray[np.int32]:
@@ -83,13 +86,13 @@ def slice_channels(path: Path, index: int, plane: Plane = "acquisition") -> NDAr
 
     The channels are the fourth axis of the file. Raises UltrasamError if it holds fractions.
     """
-    slices = [values[index] for values, _ in _oriented_times(path, plane)]
+    slices = [volume.values[index] for volume in _oriented_times(path, plane)]
     return np.stack([_as_labels(values, path, index) for values in slices])
 
 
 def slice_spacing(path: Path, plane: Plane = "acquisition") -> tuple[float, float] | None:
     """mm per pixel in (x, y) of a slice, None if the header does not say."""
-    return _oriented(path, plane)[1]
+    return _oriented(path, plane).spacing
 
 
 def _as_labels(values: NDArray[Any], path: Path, index: int) -> NDArray[np.int32]:
@@ -102,13 +105,37 @@ def _as_labels(values: NDArray[Any], path: Path, index: int) -> NDArray[np.int32
     return np.ascontiguousarray(values, np.int32)
 
 
-_Oriented = tuple[NDArray[Any], tuple[float, float] | None]
-"""(slices, H, W) and the spacing of a slice."""
+@dataclass(frozen=True, eq=False)
+class _Oriented:
+    """A volume in a plane: `values` (slices, H, W) and the spacing of a slice."""
+
+    values: NDArray[Any]
+    spacing: tuple[float, float] | None
+
+    @cached_property
+    def levels(self) -> tuple[float, float]:
+        """What becomes black and white."""
+        floating = self.values.dtype.kind == "f"
+        values = np.nan_to_num(self.values, nan=0.0, posinf=0.0, neginf=0.0) if floating else self.values
+        return black_and_white(values, floating)
 
 
-@lru_cache(maxsize=2)
+_Key = tuple[Path, str, Plane]
+# The last volumes, the latest at the end: an image and its masks, drawn by several annotators perhaps.
+_kept: OrderedDict[_Key, _Oriented] = OrderedDict()
+_KEPT_BYTES = 1 << 30
+
+
 def _oriented(path: Path, plane: Plane) -> _Oriented:
-    return _turned(read_values(check_file(path)), plane)
+    """A volume, kept until others take its place: the last two always, more up to `_KEPT_BYTES`."""
+    key = (path, file_state(path), plane)
+    found = _kept.pop(key, None)
+    if found is None:
+        while len(_kept) > 1 and sum(one.values.nbytes for one in _kept.values()) > _KEPT_BYTES:
+            _kept.popitem(last=False)
+        found = _turned(read_values(check_file(path)), plane)
+    _kept[key] = found
+    return found
 
 
 # Each slice needs all channels, and each channel costs a pass through the compressed file.
@@ -123,7 +150,7 @@ def _turned(volume: Volume, plane: Plane) -> _Oriented:
     turned = volume.values.transpose([2 - axis for axis in reversed(order)])
     turned = turned[tuple(slice(None, None, -1 if back else 1) for back in reversed(reverse))]
     spacing = None if volume.spacing is None else (volume.spacing[order[0]], volume.spacing[order[1]])
-    return turned, spacing
+    return _Oriented(turned, spacing)
 
 
 def _turns(stored: NDArray[np.float64], plane: Plane) -> tuple[list[int], list[bool]]:
@@ -138,15 +165,6 @@ def _turns(stored: NDArray[np.float64], plane: Plane) -> tuple[list[int], list[b
         return [0, 1, 2], [backwards[0], down, False]
     order = [anatomical.index(axis) for axis, _ in _VIEWS[plane]]
     return order, [backwards[axis] != turned for axis, (_, turned) in zip(order, _VIEWS[plane], strict=True)]
-
-
-@lru_cache(maxsize=2)
-def _levels(path: Path, plane: Plane) -> tuple[float, float]:
-    values = _oriented(path, plane)[0]
-    floating = values.dtype.kind == "f"
-    if floating:
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    return black_and_white(values, floating)
 
 
 def _nearest_axes(direction: NDArray[np.float64]) -> list[int]:
