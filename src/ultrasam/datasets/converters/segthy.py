@@ -33,9 +33,10 @@ def records(raw: Path) -> Iterator[Found]:
         labelled = any(re.search(LABELS, part, re.IGNORECASE) for part in folder.relative_to(raw).parts)
         (labels if labelled else images).extend(files(folder, ".nii", ".nii.gz"))
     if not labels:
+        found = f", only volumes in {shown(images[0].parent)}" if images else ""
         raise UltrasamError(
-            f"{shown(raw)} has no folder of labels, such as US_data/ground_truth/US_thyroid_label: the download "
-            "is not complete, or its layout has changed"
+            f"{shown(raw)} has no volumes in a folder with 'label' in its name{found}: the download is not "
+            "complete, or its layout has changed"
         )
     wanted = keyed(labels, NAME)[0].keys()
     used: list[Path] = []
