@@ -233,8 +233,8 @@ def index(folder: Path) -> None:
         private = pool.map(read_all, [(str(folder / "train"), n) for n in range(WORKERS)], chunksize=1)
     seconds = time.perf_counter() - start
     print(
-        f"{WORKERS} processes that each read every {WORKERS}th image: {seconds:.1f} s; memory that only one "
-        f"of them has: {', '.join(f'{one:.0f}' for one in private)} MB.\n"
+        f"{WORKERS} processes that each read every {WORKERS}th image: {seconds:.1f} s; memory of their "
+        f"own, without what they share: {', '.join(f'{one:.0f}' for one in private)} MB.\n"
     )
 
 
@@ -282,7 +282,7 @@ def places(count: int) -> list[int]:
 
 
 def read_all(task: tuple[str, int]) -> float:
-    """Read a part of the index; MB of memory that only this process has."""
+    """Read a part of the index; MB of memory of its own, not counting what is mapped from the files."""
     from ultrasam.datasets.index import open_index
 
     found = open_index(task[0])
@@ -290,7 +290,7 @@ def read_all(task: tuple[str, int]) -> float:
         found.image(row)
         found.objects_of(row)
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
 
 
 def high_water() -> float:

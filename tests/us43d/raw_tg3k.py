@@ -1,4 +1,6 @@
-"""TG3K: frames of sweeps by number, masks as JPEG files, and the authors' parts in a list."""
+"""TG3K: frames of three sweeps by number, which differ in size; masks as JPEG files; the authors' parts in a
+list.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ FRAMES = {
     3002: (SIZE, 1, "train"),
     3003: (SIZE, 1, "train"),
 }
-CASES = {0: "0000-0199", 1: "0000-0199", 199: "0000-0199", 200: "0200-0399", 3584: "3400-3599"}
+# The first frame of its sweep.
+CASES = {0: "0000", 1: "0000", 199: "0000", 200: "0200", 3584: "0201"}
 
 
 def write(root: Path, listed: bool = True) -> Truth:

@@ -61,7 +61,7 @@ def write(root: Path) -> Truth:
     for name in ("00010", "00011", "00012", "03644"):
         del images[f"{name}.png"]
     save_text(top / "train.csv", "\n".join([*rows, ""]))
-    save(root / "TNSCUI2020_test" / "image" / "test_1.PNG", scan(SIZE, 40))
+    save(root / "tnscui2020_testset" / "image" / "test_1.PNG", scan(SIZE, 40))
     litter(top / "image")
     litter(root)
     where = "TNSCUI2020_train/image"
@@ -72,7 +72,7 @@ def write(root: Path) -> Truth:
         f"{where}/00014.PNG": "the class '2'",
         f"{where}/03644.PNG": "values up to 1 only",
     }
-    return Truth(images, problems, dropped=1, left_out=frozenset({"TNSCUI2020_test"}))
+    return Truth(images, problems, dropped=1, left_out=frozenset({"tnscui2020_testset"}))
 
 
 def write_repacked(root: Path) -> Truth:

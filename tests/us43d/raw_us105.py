@@ -24,7 +24,12 @@ from tests.us43d.truth import (
 SIZE = (84, 110)
 
 
-def write(root: Path, pictures: str = "105US/US Images", drawings: str = "105US/Masks") -> Truth:
+def write(
+    root: Path,
+    pictures: str = "105US/US Images",
+    drawings: str = "105US/Masks",
+    name: str = "{:03d} Liver, B-mode.png",
+) -> Truth:
     top = root / pictures
     images: dict[str, TrueImage] = {}
 
@@ -32,7 +37,7 @@ def write(root: Path, pictures: str = "105US/US Images", drawings: str = "105US/
         pixels = scan(size, number, *lesions)
         if number == 2:
             pixels = colour(pixels)
-        save(top / f"{number:03d} Liver, B-mode.png", pixels)
+        save(top / name.format(number), pixels)
         # The masks have the same numbers, spelled otherwise.
         save(root / drawings / f"{number} mask {number + 7}.png", white(np.any(lesions, axis=0)))
         objects = tuple(TrueObject("liver_metastasis", lesion) for lesion in lesions)
@@ -54,7 +59,7 @@ def write(root: Path, pictures: str = "105US/US Images", drawings: str = "105US/
     # Cut off, of another field, a picture in the place of a mask, and a mask of numbers.
     for number in (14, 15, 16, 17):
         add(number, blob(SIZE, 60, 40, 20, number))
-    cut(top / "014 Liver, B-mode.png")
+    cut(top / name.format(14))
     replace(15, white(blob((84, 90), 40, 40, 20, 15)))
     replace(16, scan(SIZE, 16))
     replace(17, blob(SIZE, 60, 40, 20, 17).astype(np.uint8))
@@ -62,21 +67,21 @@ def write(root: Path, pictures: str = "105US/US Images", drawings: str = "105US/
     for number in (18, 19, 20):
         add(number, blob(SIZE, 60, 40, 20, number))
     (root / drawings / "18 mask 25.png").unlink()
-    (top / "019 Liver, B-mode.png").unlink()
+    (top / name.format(19)).unlink()
     save(top / "20 Liver again.png", scan(SIZE, 21))
     for number in (11, *range(14, 21)):
         del images[f"{number}.png"]
     litter(top)
     litter(root / drawings)
     problems = {
-        f"{pictures}/014 Liver, B-mode.png": "damaged",
-        f"{pictures}/015 Liver, B-mode.png": "do not show the same field",
-        f"{pictures}/016 Liver, B-mode.png": "looks like a picture",
-        f"{pictures}/017 Liver, B-mode.png": "values up to 1 only",
-        f"{pictures}/018 Liver, B-mode.png": "has no mask",
+        f"{pictures}/{name.format(14)}": "damaged",
+        f"{pictures}/{name.format(15)}": "do not show the same field",
+        f"{pictures}/{name.format(16)}": "looks like a picture",
+        f"{pictures}/{name.format(17)}": "values up to 1 only",
+        f"{pictures}/{name.format(18)}": "has no mask",
         f"{drawings}/19 mask 26.png": "has no image",
-        f"{pictures}/020 Liver, B-mode.png": "same name as 20 Liver again.png",
-        f"{pictures}/20 Liver again.png": "same name as 020 Liver, B-mode.png",
+        f"{pictures}/{name.format(20)}": "same name as 20 Liver again.png",
+        f"{pictures}/20 Liver again.png": f"same name as {name.format(20)}",
     }
     return Truth(images, problems, dropped=1)
 
@@ -90,3 +95,8 @@ def write_beside(root: Path) -> Truth:
 def write_twice(root: Path) -> Truth:
     """Each of the two folders in one of its own name, as programs unpack."""
     return write(root, "Images/Images", "Masks/Masks")
+
+
+def write_numbers(root: Path) -> Truth:
+    """Images named by their number alone."""
+    return write(root, "105 US Images", "105 US Masks", "{:03d}.png")

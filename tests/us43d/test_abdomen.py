@@ -8,9 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.us43d import raw_abdomen_us, raw_aul, raw_us105
-from tests.us43d.truth import blob, ellipse, ellipse_points, save, save_jpeg, save_text, scan, white
+from tests.us43d.truth import (
+    Grey,
+    blob,
+    ellipse,
+    ellipse_points,
+    outline,
+    save,
+    save_jpeg,
+    save_text,
+    scan,
+    white,
+)
 from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.build import converter
 from ultrasam.datasets.plan import Plan, make_plan
@@ -49,7 +61,7 @@ def test_a_third_folder_of_numbered_pictures_is_not_taken_by_chance(
 
 def test_a_folder_without_numbered_pictures_says_what_was_looked_for(tmp_path: Path) -> None:
     save(tmp_path / "Images" / "liver.png", scan(SIZE, 1))
-    with pytest.raises(UltrasamError, match="begin with a number and a blank"):
+    with pytest.raises(UltrasamError, match="begin with one and a blank"):
         planned("us105", tmp_path)
 
 
@@ -84,6 +96,43 @@ def test_real_images_in_no_folder_of_a_part_are_of_no_part(tmp_path: Path) -> No
     assert [one.category for one in record.load().objects] == ["gallbladder"]
 
 
+def smooth(organs: raw_abdomen_us.Organs) -> Grey:
+    """Masks of four times the size, brought to SIZE, so that their edges fade."""
+    painted = raw_abdomen_us.painted(organs, (4 * SIZE[0], 4 * SIZE[1]))
+    return np.asarray(np.rint(painted.reshape(SIZE[0], 4, SIZE[1], 4, 3).mean(axis=(1, 3))), np.uint8)
+
+
+def test_smooth_edges_are_no_organs_and_cost_no_image(tmp_path: Path) -> None:
+    """The edge of a spleen passes through the colour of the liver."""
+    large = (4 * SIZE[0], 4 * SIZE[1])
+    spleen, vessel = ellipse(large, 200, 180, 130, 110), ellipse(large, 390, 120, 30, 40)
+    save(tmp_path / "RUS" / "images" / "a.png", scan(SIZE, 1))
+    mask = smooth([("spleen", spleen), ("vessels", vessel)])
+    # What is not quite black is background.
+    mask[:4] = (10, 0, 10)
+    save(tmp_path / "RUS" / "annotations" / "a.png", mask)
+    assert (np.abs(mask.astype(int) - (100, 0, 100)).max(axis=2) < 10).any()
+    (record,) = records(planned("abdomen_us", tmp_path)).values()
+    found = {one.category: one.mask for one in record.load().objects}
+    assert found.keys() == {"spleen", "vessels"}
+    for name, true in (("spleen", spleen), ("vessels", vessel)):
+        half = true.reshape(SIZE[0], 4, SIZE[1], 4).mean(axis=(1, 3)) >= 0.5
+        # Right but for pixels at the border.
+        assert (found[name] >= ndimage.binary_erosion(half)).all()
+        assert (found[name] <= ndimage.binary_dilation(half)).all()
+        assert np.count_nonzero(found[name]) == pytest.approx(np.count_nonzero(half), rel=0.02)
+
+
+def test_a_line_of_no_meaning_that_is_no_edge_is_refused(tmp_path: Path) -> None:
+    mask = raw_abdomen_us.painted([("liver", ellipse(SIZE, 30, 45, 20, 15))])
+    mask[outline(SIZE, ellipse_points(85, 45, 25, 20), 1)] = (255, 128, 0)
+    save(tmp_path / "RUS" / "images" / "a.png", scan(SIZE, 1))
+    save(tmp_path / "RUS" / "annotations" / "a.png", mask)
+    (record,) = records(planned("abdomen_us", tmp_path)).values()
+    with pytest.raises(UltrasamError, match=r"\(255, 128, 0\), which means nothing here"):
+        record.load()
+
+
 def add_liver(folder: Path, number: int, kind: str, radius: float) -> None:
     text = json.dumps(ellipse_points(60, 45, radius, radius / 2))
     save_text(folder / "segmentation" / kind / f"{number}.json", text)
@@ -115,6 +164,19 @@ def test_an_archive_that_is_still_packed_is_told_and_the_rest_goes_on(tmp_path: 
     save(tmp_path / "x.png", white(blob(SIZE, 60, 45, 20, 1)))
     with pytest.raises(UltrasamError, match="Normal/image"):
         planned("aul", tmp_path)
+
+
+def test_an_empty_folder_where_nothing_is_to_be_drawn_is_no_problem(tmp_path: Path) -> None:
+    raw_aul.write(tmp_path)
+    drawn = tmp_path / "AUL" / "Normal" / "segmentation"
+    shutil.rmtree(drawn / "mass")
+    (drawn / "mass").mkdir()
+    plan = planned("aul", tmp_path)
+    assert "mass" not in reasons(plan) and drawn / "mass" in {one.path for one in plan.skipped}
+    # Elsewhere it is.
+    shutil.rmtree(tmp_path / "AUL" / "Benign" / "segmentation" / "mass")
+    (tmp_path / "AUL" / "Benign" / "segmentation" / "mass").mkdir()
+    assert "no polygon of a mass" in reasons(planned("aul", tmp_path))["1.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,16 @@ def test_an_object_with_an_unknown_kind_of_mask_takes_its_image_with_it(tmp_path
     assert {path.name for path in problem.also} >= {"case012.png", "case012_tumor.png"}
 
 
+@pytest.mark.parametrize("end", ["xlsx", "csv"])
+def test_the_clinical_data_may_lie_among_the_images(end: str, tmp_path: Path) -> None:
+    raw_breast_lesions_usg.write(tmp_path)
+    folder = tmp_path / raw_breast_lesions_usg.FOLDER
+    save_text(folder / f"BrEaST-Lesions-USG-clinical-data-Dec-15-2023.{end}", "CaseID,Classification\n")
+    plan = planned("breast_lesions_usg", tmp_path)
+    assert folder.name not in reasons(plan)
+    assert f"clinical-data-Dec-15-2023.{end}" in " ".join(one.path.name for one in plan.skipped)
+
+
 def test_the_word_in_the_name_and_the_folder_must_agree(tmp_path: Path) -> None:
     raw_buid.write(tmp_path)
     found = records(planned("buid", tmp_path))
@@ -125,7 +135,7 @@ def test_images_stay_without_the_flags_of_a_table_that_is_not_understood(
 
 def test_images_that_the_table_lacks_and_rows_without_image_are_told(tmp_path: Path) -> None:
     raw_bus_uclm.write(tmp_path, table=False)
-    text = "Image,Has_Doppler,Combined image\nALWI_000,yes,no\nZZZZ_000,no,no\n"
+    text = "Image,Has_Doppler,Combined image\nALWI_000,yes,N\nZZZZ_000,no,no\n"
     save_text(tmp_path / "BUS-UCLM" / "INFO.csv", text)
     plan = planned("bus_uclm", tmp_path)
     assert records(plan)["ALWI__000"].attributes == {"doppler": True, "combined": False}

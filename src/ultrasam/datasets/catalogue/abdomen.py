@@ -110,8 +110,8 @@ DATASETS = (
         organs=("liver",),
         probe="Abdominal, 2D B-mode of clinical routine",
         categories=(Category("liver_metastasis", "lesion"),),
-        layout="A folder of images and one of masks, named after Masks. The names of both begin with a "
-        "number and a blank; masks are 255 inside (to be confirmed)",
+        layout="A folder of images and one of masks, named after Masks. The names of both are a number or "
+        "begin with one and a blank; masks are 255 inside (to be confirmed)",
         folders=("105US",),
         cases="Not given: the files name no patients.",
         split="None.",
@@ -158,7 +158,8 @@ DATASETS = (
         "gallbladder 0,255,0; bones 255,255,255; spleen 255,0,255 (to be confirmed)",
         folders=("abdominal_US", "AbdomenUS"),
         cases="Not given: the files name no patients.",
-        split="Folders train and test; of the real images those for tests have masks (to be confirmed)",
+        split="Folders train and test. If the real images for tests alone have masks, `data split` trains on "
+        "them (to be confirmed)",
         images=61,
         counts="617 real images, about 61 of them with masks, and about 926 simulated ones (to be confirmed)",
         reference=(41,),
@@ -166,7 +167,8 @@ DATASETS = (
             "Only real images are taken: the others are simulated.",
             "Real images without a mask are left out.",
             "The same file name can stand in AUS and in RUS (to be confirmed)",
-            "Masks have hard edges: a smooth edge of the spleen would look like liver (to be confirmed)",
+            "Some masks may have smooth edges, on which a spleen has the liver's colour (to be confirmed)",
+            "Pancreas, adrenals and bones are perhaps drawn in simulated images only (to be confirmed)",
         ),
         corrections=(
             "Colours are read as red, green, blue, the order of the source's table; UltraSam's conversion "
@@ -174,8 +176,8 @@ DATASETS = (
             "reverse.",
             "Files are told by folder, part and name; UltraSam's conversion went by the name alone, so that "
             "simulated and real images replaced each other.",
-            "A colour that means no organ is refused; UltraSam's conversion took it for background, which "
-            "hides a mask misread.",
+            "A colour that means no organ is refused, but on edges, whose pixels belong to what lies beside "
+            "them; UltraSam's conversion took it for background, which hides a mask misread.",
         ),
     ),
     Dataset(

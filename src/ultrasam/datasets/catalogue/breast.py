@@ -48,7 +48,7 @@ DATASETS = (
             "The files `_other` show structures of several kinds, not only cysts (to be confirmed)",
             "The four normal breasts have no mask: up to four images without one are left out, more are "
             "problems.",
-            "Benign, malignant or normal, and the BI-RADS class, stand in a spreadsheet, which is not read.",
+            "Benign, malignant or normal, and the BI-RADS class, stand in a table, which is not read.",
         ),
         corrections=(
             "The files `_other` become `other_structure`, since they show structures of several kinds; "
@@ -300,6 +300,8 @@ DATASETS = (
             "conversion one replaces the other.",
             "A grey level counts as the nearest of 0, 127 and 255, and an edge as part of its lesion; "
             "UltraSam's conversion takes 127 and 255 alone and keeps stray pixels of 1 and 2 as lesions.",
+            "A mask in a JPEG file loses what is narrower than 3 pixels, which compression leaves; "
+            "UltraSam's conversion does not clean it.",
         ),
     ),
     Dataset(

@@ -100,7 +100,7 @@ DATASETS = (
             "Despite its name it is not 3D: the article calls it OTU_CEUS.",
             "The same patients may be in the test part of OTU_2d (to be confirmed)",
             "The colour of a mask, if it is that of a class in OTU_2d, becomes the attribute `class`.",
-            "A mask in the colour of the normal ovary is refused: it is no lesion.",
+            "An image painted in the colour of the normal ovary has no lesion and is dropped.",
         ),
         corrections=(
             "The authors' parts are kept; UltraSam was trained on all images, though patients may be in the "
@@ -108,6 +108,7 @@ DATASETS = (
             "A pixel is lesion if it is nearer to the colour of a class than to black; UltraSam's conversion "
             "took whatever is not black, which widens smooth edges.",
             "The class that the colour stands for is kept as an attribute; UltraSam's conversion dropped it.",
+            "A normal ovary is no lesion; UltraSam's conversion took whatever is painted for one.",
         ),
     ),
     Dataset(
@@ -185,6 +186,7 @@ DATASETS = (
             "Masks are cut where the ultrasound sector ends, by `data split`; UltraSam's conversion cleared "
             "rows, columns and slices that are black throughout, which leaves what lies beyond a slanting "
             "border.",
+            "The masks of others than the expert are kept in files of their own, since the source has them.",
             "Slices are turned as their header says, so that both sets are alike; UltraSam's conversion "
             "turned these upside down and those of micro_seg by 180 degrees.",
         ),

@@ -229,7 +229,8 @@ DATASETS = (
         layout="`Thyroid Dataset/tg3k/{thyroid-image,thyroid-mask}/NNNN.jpg`, about 258 x 194 pixels, and "
         "tg3k-trainval.json with lists of numbers, train and val (to be confirmed)",
         folders=("tg3k", *_TN3K_FOLDERS),
-        cases="A block of 200 neighbouring numbers: the files do not name the 16 sweeps.",
+        cases="A sweep: the files do not name the 16, but the frames of each have a size, which changes to "
+        "the next (to be confirmed)",
         split="None is taken over: the authors' parts, in tg3k-trainval.json, may divide a sweep; they stand "
         "in the attributes (to be confirmed)",
         images=3585,
@@ -244,7 +245,7 @@ DATASETS = (
             "https://opencas.webarchiv.kit.edu/?q=node/29.",
         ),
         corrections=(
-            "A case is a block of 200 neighbouring frames, about a sweep. UltraSam's conversion divided "
+            "A case is a run of frames of one size, which is a sweep or two. UltraSam's conversion divided "
             "single frames, so neighbours came into training and validation.",
             "Masks are cut at 127 of 255, the middle, and lose what is narrower than 3 pixels. UltraSam's "
             "conversion cut at 150 and kept specks, which JPEG leaves and which became objects.",

@@ -44,8 +44,10 @@ def _of_class(folder: Path, pathology: str) -> Iterator[Found]:
         place = folder / "segmentation" / kind
         drawn[kind], twice = keyed(files(place) if place.exists() else [], r"(\d+)\.json")
         problems += twice
-    if drawn["outline"]:
-        yield Skipped(folder / "segmentation" / "outline", "the field of view, no organ")
+        if kind == "outline" and place.exists():
+            yield Skipped(place, "the field of view, no organ")
+        elif kind == "mass" and pathology == "normal" and place.exists() and not files(place):
+            yield Skipped(place, "a normal liver has no mass")
     # Of a number that stands twice nothing is used.
     for problem in problems:
         of_number = (kind.pop(problem.path.stem, None) for kind in (images, drawn["liver"], drawn["mass"]))

@@ -24,7 +24,7 @@ def records(raw: Path) -> Iterator[Found]:
     root = find_folder(raw, "case[0-9]*_tumor*.png")
     # The table of clinical data is a download of its own: it lies here or beside the folder.
     for folder in [root] if root == raw else [root.parent, root]:
-        yield from (Skipped(path, "clinical data, no masks") for path in files(folder, ".xlsx"))
+        yield from (Skipped(path, "clinical data, no masks") for path in files(folder, ".xlsx", ".csv"))
     named: dict[str, dict[Path, str]] = defaultdict(dict)
     for path in files(root, ".png"):
         if match := re.fullmatch(r"case(\d+)(?:_([a-z]+)_?\d*)?\.png", path.name, re.IGNORECASE):

@@ -19,7 +19,7 @@ TOLERANCE = 127
 NAME = r"([A-Z0-9]+)_(\d+)\.png"
 # How the columns of the table begin that flag an image, and what they become.
 FLAGS = {"doppler": "doppler", "mark": "marks", "combin": "combined"}
-VALUES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+VALUES = dict.fromkeys(("1", "true", "yes", "y"), True) | dict.fromkeys(("0", "false", "no", "n"), False)
 
 Flags = dict[str, dict[str, bool]]
 

@@ -82,7 +82,7 @@ def _load(image: Path, mask: Path) -> Sample:
         return Sample(pixels, ())
     # Where an edge is smooth, the colours of two classes fade to black through those of two others.
     name = max(painted, key=lambda entry: int(entry.mask.sum())).category
-    if name == "normal_ovary":
-        raise UltrasamError(f"{shown(mask)} is painted as {name}, which is no lesion")
+    if name == "normal_ovary":  # no lesion
+        return Sample(pixels, ())
     lesion = Object(CATEGORY, np.logical_or.reduce([entry.mask for entry in painted]))
     return Sample(pixels, (lesion,), attributes={"class": name} if name else {})

@@ -1,4 +1,4 @@
-"""105US: liver metastases. An image and its mask share the number before the first blank of their names."""
+"""105US: liver metastases. An image and its mask share the number at the beginning of their names."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ultrasam.datasets.readers.folders import files, files_below, keyed, pairs
 from ultrasam.datasets.readers.masks import read_binary, read_pixels, resize_mask, same_field
 from ultrasam.datasets.record import Found, Object, Record, Sample
 
-# "007 ..." and "7 ..." are one number.
-NAME = r"0*(\d+) .*\.png"
+# "007.png" and "7 ... .png" have one number.
+NAME = r"0*(\d+)(?: .*)?\.png"
 
 
 def records(raw: Path) -> Iterator[Found]:
@@ -31,8 +31,8 @@ def _folders(raw: Path) -> tuple[Path, Path]:
     folders = sorted({path.parent for path in numbered})
     if not folders:
         raise UltrasamError(
-            f"{shown(raw)} holds no PNG files whose names begin with a number and a blank: the download is "
-            "not complete, or its layout has changed"
+            f"{shown(raw)} holds no PNG files whose names are a number or begin with one and a blank: the "
+            "download is not complete, or its layout has changed"
         )
     # What lies above both may be called after masks too.
     top = Path(os.path.commonpath(folders))
@@ -41,7 +41,7 @@ def _folders(raw: Path) -> tuple[Path, Path]:
     if len(images) != 1 or len(masks) != 1:
         raise UltrasamError(
             f"{shown(raw)} has {len(masks)} folders named after Masks with numbered PNG files in them, and "
-            f"{len(images)} others: one of each was expected"
+            f"{len(images)} others (the first is {shown(folders[0])}): one of each was expected"
         )
     return images[0], masks[0]
 

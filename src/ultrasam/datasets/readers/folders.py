@@ -17,6 +17,8 @@ from ultrasam.datasets.record import Missing, Problem
 # own.
 DEEPEST = 6
 _SPLIT = re.compile(r"(train|val|test)(?:ing|idation)?(?:[ _-]?set)?", re.IGNORECASE)
+# A zip whose owner has changed its ending, so that Kaggle leaves it packed.
+_RENAMED = ".change2zip"
 _JUNK = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini", re.IGNORECASE)
 
 
@@ -84,6 +86,7 @@ def find_folder(raw: Path, *inside: str, besides: Path | None = None) -> Path:
     """
     level = [raw]
     archives: list[Path] = []
+    renamed: list[Path] = []
     for _ in range(DEEPEST + 1):
         found = [folder for folder in level if all(any(folder.glob(name)) for name in inside)]
         if len(found) > 1:
@@ -95,10 +98,13 @@ def find_folder(raw: Path, *inside: str, besides: Path | None = None) -> Path:
             return found[0]
         below = [path for folder in level for path in listing(folder) if path != besides]
         archives += filter(is_archive, below)
+        renamed += (path for path in below if path.suffix == _RENAMED)
         level = [path for path in below if path.is_dir()]
     advice = "the download is not complete, or its layout has changed"
     if archives:
         advice = f"unpack {archives[0].name} where it lies"
+    if renamed:
+        advice = f"{renamed[0].name} is a zip: name it .zip and unpack it where it lies"
     raise FolderNotFound(f"{shown(raw)} holds no folder with {' and '.join(inside)} in it: {advice}")
 
 

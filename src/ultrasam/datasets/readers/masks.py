@@ -154,12 +154,15 @@ def read_colours(
     names: Mapping[tuple[int, int, int], str],
     shape: tuple[int, ...],
     tolerance: int = COLOUR_TOLERANCE,
+    edges: bool = False,
 ) -> tuple[Object, ...]:
     """A mask file painted in colours (R, G, B) -> an object for each colour that occurs; black is background.
 
     A pixel takes the nearest colour; at most `tolerance` levels of a channel away, since edges may be
-    smooth. Raises UltrasamError if more than a hundredth of what is not black has none, for a mask that is
-    nearly black but not empty, and for another size.
+    smooth. With `edges`, for masks in which the edge of one thing passes through the colour of another: if
+    the pixels without a colour are lines beside painted regions, narrower than 3 pixels, then all that is so
+    narrow takes the nearest colour that is wider. Raises UltrasamError if more than a hundredth of what is
+    not black has none, for a mask that is nearly black but not empty, and for another size.
     """
     pixels = read_pixels(path)
     if pixels.ndim == 2:
@@ -172,6 +175,10 @@ def read_colours(
     flat = np.stack([codes >> 16, (codes >> 8) & 255, codes & 255], axis=1)
     distance = np.abs(flat[:, None].astype(np.int16) - colours).max(axis=2)
     nearest, far = distance.argmin(axis=1), distance.min(axis=1) > tolerance
+    if edges and far.any():
+        index = _without_edges(np.where(far, -1, nearest)[inverse.ravel()].reshape(pixels.shape[:2]))
+        if index.min() >= 0:
+            return by_label(index, dict(enumerate(names.values(), 1)))
     counts = np.bincount(inverse.ravel(), minlength=len(flat))
     painted = int(counts[nearest > 0].sum() + counts[far & (nearest == 0)].sum())
     if counts[far].sum() > _MOST_UNKNOWN * painted:
@@ -184,6 +191,24 @@ def read_colours(
         )
     index = nearest[inverse.ravel()].reshape(pixels.shape[:2])
     return by_label(index, dict(enumerate(names.values(), 1)))
+
+
+def _without_edges(labels: Labels) -> Labels:
+    """Labels (H, W), -1 where unknown: whatever is narrower than 3 pixels takes the nearest that is not.
+
+    They stay as they are if more than a hundredth of the unknown is wider, or not beside what is painted.
+    """
+    from scipy import ndimage
+
+    wide = np.zeros(labels.shape, np.bool_)
+    for value in np.unique(labels[labels >= 0]):
+        wide |= opened(labels == value)
+    unknown = labels < 0
+    edge = ndimage.binary_dilation(wide & (labels > 0), np.ones((7, 7), np.bool_)) & ~opened(unknown)
+    if np.count_nonzero(unknown & ~edge) > _MOST_UNKNOWN * np.count_nonzero(unknown):
+        return labels
+    nearest = ndimage.distance_transform_edt(~wide, return_distances=False, return_indices=True)
+    return np.asarray(labels[tuple(nearest)])
 
 
 def background_parts(mask: BoolArray) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
