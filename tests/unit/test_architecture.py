@@ -51,7 +51,8 @@ BASE_LIBRARIES = CORE_LIBRARIES | {"onnxruntime", "pydicom", "jsonargparse"}
 # Libraries of an extra, imported inside functions of one module that says which extra it needs.
 EXTRA_LIBRARIES = {("io", "volumes"): {"SimpleITK"}, ("io", "video"): {"cv2"}}
 EXTRA_LIBRARIES |= {("datasets", name): {"cv2"} for name in ("convert", "processes", "likeness")}
-EXTRA_LIBRARIES |= {("datasets", "readers", name): {"cv2"} for name in ("masks", "outlines")}
+EXTRA_LIBRARIES[("datasets", "readers", "masks")] = {"cv2", "scipy"}
+EXTRA_LIBRARIES[("datasets", "readers", "outlines")] = {"cv2"}
 EXTRA_LIBRARIES[("datasets", "lists", "clean")] = {"cv2"}
 EXTRA_LIBRARIES[("datasets", "readers", "arrays")] = {"scipy"}
 EXTRA_LIBRARIES[("datasets", "readers", "archives")] = {"rarfile"}

@@ -292,3 +292,34 @@ def test_a_volume_that_has_changed_is_read_again(tmp_path: Path, reads: list[str
     assert not slice_values(path, 1).any()
     write(path, np.ones((3, 3, 4), np.uint8))
     assert slice_values(path, 2).all()
+
+
+def test_a_volume_that_cannot_be_read_is_tried_once_for_all_its_slices(
+    tmp_path: Path, reads: list[str]
+) -> None:
+    path = write(tmp_path / "a.nii.gz", RNG.integers(0, 255, (9, 50, 60), np.uint8))
+    path.write_bytes(path.read_bytes()[:5000])
+    told = set()
+    for index in range(9):
+        with pytest.raises(UltrasamError, match=r"a\.nii\.gz cannot be read") as error:
+            slice_image(path, index)
+        told.add(str(error.value))
+    assert reads == ["a.nii.gz"] and len(told) == 1
+    write(path, np.ones((9, 5, 6), np.uint8))
+    assert slice_values(path, 0).all()
+
+
+def test_of_many_small_volumes_the_last_few_are_kept(tmp_path: Path, reads: list[str]) -> None:
+    for number in range(40):
+        slice_image(write(tmp_path / f"{number}.nii", np.zeros((1, 4, 5), np.uint8)), 0)
+    assert len(reads) == 40 and len(volumes._kept) <= 16
+
+
+def test_a_packed_volume_that_is_cut_says_how_much_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.mha"
+    image = sitk.GetImageFromArray(RNG.integers(0, 255, (3, 50, 60), np.uint8))
+    sitk.WriteImage(image, str(path), True)
+    assert slice_values(path, 2).shape == (50, 60)
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(UltrasamError, match=r"4,000 of \d,\d+ bytes"):
+        slice_image(path, 0)

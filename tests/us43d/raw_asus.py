@@ -39,6 +39,8 @@ def write(root: Path) -> Truth:
             levels[frame, ..., 0] = pixels[::-1] / 255
             for mask in masks:
                 labels[frame, ..., 0][mask[::-1]] = 1
+            if (sweep, frame) == ("q000", 2):
+                levels[frame] = np.nan  # black, divided by its brightest pixel
             if (sweep, frame) == ("q000", 1):
                 levels[frame, :8, :8, 0] = 1.02  # as resampling overshoots
                 pixels[-8:, :8] = 255
@@ -57,7 +59,10 @@ def write(root: Path) -> Truth:
             np.save(folder / f"{sweep}_segmentation.npy", labels)
     cut(folder / "q005_segmentation.npy")
     np.save(folder / "q011_segmentation.npy", np.zeros((1, *SIZE, 1), np.uint8))
+    # What the owners' exporter writes too, and something else.
     np.save(folder / "q010_indices.npy", np.arange(2))
+    np.save(folder / "q010_transform.npy", np.zeros((2, 4, 4)))
+    np.save(folder / "q010_depth.npy", np.zeros(2))
     lost = ("q001__00001", "q002__00001", "q003", "q004", "q005")
     images = {name: image for name, image in images.items() if not name.startswith(lost)}
     save_text(folder / "readme.txt", "Sweeps along the spine\n")
@@ -70,6 +75,7 @@ def write(root: Path) -> Truth:
         f"{where}/q004_ultrasound.npy": "has no mask",
         f"{where}/q005_ultrasound.npy": "q005_segmentation.npy is damaged",
         f"{where}/q011_segmentation.npy": "has no image",
-        where: "q010_indices.npy",
+        where: "q010_depth.npy",
     }
-    return Truth(images, problems, dropped=1)
+    left_out = frozenset(f"{where}/q010_{what}.npy" for what in ("indices", "transform"))
+    return Truth(images, problems, dropped=1, left_out=left_out)

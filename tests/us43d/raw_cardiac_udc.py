@@ -114,7 +114,8 @@ def write(root: Path) -> Truth:
         ("Site_G_20", "patient1-3", [0], (True, True)),
         ("Site_G_20", "patient1-4", [0, 3], (True, True)),
         ("Site_G_20", "patient12-4", [-4], (False, False)),
-        ("Site_R_73", "patient1-4", [2, None], (False, False)),
+        ("Site_R_52", "patient1-4", [2, None], (False, False)),
+        ("Site_R_52", "patient-1-4", [1], (False, False)),
     ]
     dropped = 0
     sites: dict[str, Grey] = {}
@@ -123,15 +124,15 @@ def write(root: Path) -> Truth:
         view = int(name[-1])
         labels = np.stack([np.zeros(size, np.uint8) if s is None else areas(size, view, s) for s in shifts])
         pixels = sites[f"{place}/{name}"] = video(top / place, name, labels, backwards)
-        images |= true_images(f"{place}-{name.partition('-')[0]}", name, pixels, labels)
+        images |= true_images(f"{place}-{name.rpartition('-')[0]}", name, pixels, labels)
         dropped += shifts.count(None)
-    site = top / "Site_R_73"
-    where = "cardiacUDC_dataset/Site_R_73"
+    site = top / "Site_R_52"
+    where = "cardiacUDC_dataset/Site_R_52"
     # A few pixels by accident, with a label that means nothing, and a frame with such a label on purpose.
     labels = np.stack([areas(SIZE, 2), nothing, areas(SIZE, 1)])
     labels[1, 50, 50:58] = 6
     pixels = video(site, "patient2-2", labels)
-    images |= true_images("Site_R_73-patient2", "patient2-2", pixels, labels[:1])
+    images |= true_images("Site_R_52-patient2", "patient2-2", pixels, labels[:1])
     dropped += 1
     problems[f"{where}/patient2-2_image.nii.gz"] = "label 2, which means nothing"
     for name, words in (
@@ -151,13 +152,16 @@ def write(root: Path) -> Truth:
         left_out.add(f"{where}/patient1-{view}_image.nii.gz")
     save_nifti(site / "patient1-6_label.nii.gz", nothing[None], SPACING)
     problems[f"{where}/patient1-6_label.nii.gz"] = "view 6"
+    for view in (1, 4):
+        save_nifti(top / "Site_R_73" / f"patient-53-{view}_image.nii.gz", scan(SIZE, view)[None], SPACING)
+    left_out.add("cardiacUDC_dataset/Site_R_73")
     part = top / "label_all_frame"
     _outlines(part, images, problems)
     # The same video as in a site: the patient is the same.
     shutil.copy(site / "patient1-4_image.nii.gz", part / "patient3-4_image.nii.gz")
     labels = np.stack([areas(SIZE, 4, 2), areas(SIZE, 4)])
     save_nifti(part / "patient3-4_label.nii.gz", np.stack([*map(outlined, labels)]), SPACING)
-    images |= true_images("Site_R_73-patient1", "patient3-4", sites["Site_R_73/patient1-4"], labels, True)
+    images |= true_images("Site_R_52-patient1", "patient3-4", sites["Site_R_52/patient1-4"], labels, True)
     save_text(top / "readme.txt", "CardiacUDA\n")
     litter(site)
     litter(top)
@@ -175,7 +179,13 @@ def _outlines(part: Path, images: dict[str, TrueImage], problems: dict[str, str]
     case = "label_all_frame-patient1"
     images |= true_images(case, "patient1-1", pixels, labels[:2], True)
     problems["cardiacUDC_dataset/label_all_frame/patient1-1_image.nii.gz"] = "label 1 that enclose nothing"
+    labels = areas(SIZE, 4, -3)[None]
+    pixels = video(part, "normal-23-4", np.stack([*map(outlined, labels)]))
+    images |= true_images("label_all_frame-normal-23", "normal-23-4", pixels, labels, True)
+    # Left and right atrium have each other's number.
+    video(part, "normal-24-4", np.array([0, 1, 3, 2, 4], np.uint8)[np.stack([*map(outlined, labels)])])
+    problems["cardiacUDC_dataset/label_all_frame/normal-24-4_image.nii.gz"] = "may have other labels"
     # Another view of the patient who is in a site too.
     labels = areas(SIZE, 2)[None]
     pixels = video(part, "patient3-2", np.stack([*map(outlined, labels)]))
-    images |= true_images("Site_R_73-patient1", "patient3-2", pixels, labels, True)
+    images |= true_images("Site_R_52-patient1", "patient3-2", pixels, labels, True)

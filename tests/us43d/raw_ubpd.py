@@ -47,6 +47,10 @@ IMAGES: dict[tuple[str, str], Drawn] = {
     ("b", "5"): [("nerve", (40, 30, 14, 10))],
     ("b", "6"): [("nerve", (40, 30, 14, 10))],
     ("b", "7"): [("nerve", (40, 30, 14, 10))],
+    # Images of one patient.
+    ("a", "12_1"): [("nerve", (42, 30, 14, 10))],
+    ("b", "12_1"): [("nerve", (44, 32, 14, 10))],
+    ("b", "12_10"): [("nerve", (46, 34, 14, 10))],
 }
 
 
@@ -73,7 +77,7 @@ def write(root: Path, folders: tuple[str, str] = ("{folder}", "{folder}")) -> Tr
     images = {}
     used: dict[str, tuple[Path, Path]] = {}
     for seed, ((folder, name), drawn) in enumerate(IMAGES.items()):
-        if folders[0] == "images" and (folder, name) in (("b", "1"), ("b", "2")):
+        if folders[0] == "images" and (folder, name) in (("b", "1"), ("b", "2"), ("b", "12_1")):
             continue  # there names do not repeat
         size = (67, 101) if name == "odd" else SIZE
         masks = [(category, ellipse(size, *nodule)) for category, nodule in drawn]
@@ -96,10 +100,12 @@ def write(root: Path, folders: tuple[str, str] = ("{folder}", "{folder}")) -> Tr
         path = drawings / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode("gbk" if name in ("1", "3") else "utf-8"))
-        case = "-".join([*place.relative_to(top).parts, name])
+        case, view = "-".join([*place.relative_to(top).parts, name]), ""
+        if name.startswith("12_"):
+            case, view = "12", "-".join([*place.relative_to(top).parts, name[3:]])
         used[name] = (place / f"{name}.jpg", path)
-        images[f"{case}.png"] = TrueImage(
-            case, pixels, tuple(TrueObject(category, mask, edge=2) for category, mask in masks)
+        images[f"{case}__{view}.png" if view else f"{case}.png"] = TrueImage(
+            case, pixels, tuple(TrueObject(category, mask, edge=2) for category, mask in masks), view=view
         )
     cut(used["5"][1])
     used["6"][1].unlink()

@@ -136,7 +136,7 @@ def test_outlines_are_found_wherever_their_part_lies(tmp_path: Path) -> None:
     shutil.copytree(part, inner)
     run("cardiac_udc", tmp_path / "raw", tmp_path / "out")
     found = masks(tmp_path / "out" / "cardiac_udc")
-    assert all(name.startswith("Site_G_20-patient") for name in found)
+    assert all(name.startswith("Site_G_20-") for name in found)
     drawn = [image.objects for image in truth.images.values() if image.view.endswith("all-frames")]
     wanted = sorted(one.mask.tobytes() for objects in drawn for one in objects)
     assert sorted(mask.tobytes() for own in found.values() for mask in own) == wanted
@@ -147,7 +147,11 @@ def test_a_patient_in_two_parts_is_one_case(tmp_path: Path) -> None:
     run("cardiac_udc", tmp_path / "raw", tmp_path / "out")
     content = json.loads((tmp_path / "out" / "cardiac_udc" / "annotations.json").read_bytes())
     cases = {image["case_id"] for image in content["images"] if image["view"].endswith("all-frames")}
-    assert cases == {"cardiac_udc/Site_R_73-patient1", "cardiac_udc/label_all_frame-patient1"}
+    assert cases == {
+        "cardiac_udc/Site_R_52-patient1",
+        "cardiac_udc/label_all_frame-patient1",
+        "cardiac_udc/label_all_frame-normal-23",
+    }
 
 
 @pytest.mark.parametrize(("count", "kept"), [(99, 0), (100, 1)])
@@ -163,12 +167,27 @@ def test_a_few_labelled_pixels_are_an_accident(count: int, kept: int, tmp_path: 
     assert len(names) == kept
 
 
-def test_an_archive_under_another_name_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "stem"), [("cardiac_udc", "cardiacUDC_dataset"), ("echocp", "EchoCP_dataset")]
+)
+def test_an_archive_under_another_name_is_told(name: str, stem: str, tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    (tmp_path / "raw" / "cardiacUDC_dataset.change2zip").write_bytes(b"PK")
-    outcome = run("cardiac_udc", tmp_path / "raw", tmp_path / "out")
+    (tmp_path / "raw" / f"{stem}.change2zip").write_bytes(b"PK")
+    outcome = run(name, tmp_path / "raw", tmp_path / "out")
     assert outcome.status == "failed"
-    assert "cardiacUDC_dataset.change2zip is a zip" in outcome.problems[0][1]
+    assert f"{stem}.change2zip is a zip" in outcome.problems[0][1]
+
+
+def test_a_site_without_any_label_is_no_loss_but_a_video_without_is(tmp_path: Path) -> None:
+    raw_cardiac_udc.write(tmp_path / "raw")
+    before = dict(run("cardiac_udc", tmp_path / "raw", tmp_path / "before").problems)
+    site = tmp_path / "raw" / "cardiacUDC_dataset" / "Site_G_20"
+    (site / "patient12-4_label.nii.gz").unlink()
+    one = dict(run("cardiac_udc", tmp_path / "raw", tmp_path / "one").problems)
+    assert [why for file, why in one.items() if file not in before] == ["has no mask"]
+    for label in site.glob("*_label.nii.gz"):
+        label.unlink()
+    assert dict(run("cardiac_udc", tmp_path / "raw", tmp_path / "all").problems) == before
 
 
 def lines(areas: Grey) -> Grey:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.us43d import (
     raw_asus,
@@ -158,6 +159,34 @@ def test_both_classes_are_there(tmp_path: Path) -> None:
     assert counts["fascicle"] == counts["aponeurosis"] == 2 * outcome.counts["images"] > 0
 
 
+def test_one_image_that_misleads_does_not_turn_its_mask(tmp_path: Path) -> None:
+    """Where its aponeuroses are dark and their places upside down are bright."""
+    raw_fallmud.write(tmp_path / "raw")
+    path = tmp_path / "raw" / "FALLMUD" / "RyanCunningham" / "images" / "r2.jpg"
+    with Image.open(path) as picture:
+        pixels = np.array(picture)
+    deep = np.any(raw_fallmud.bands(raw_fallmud.SIZE), axis=0)
+    pixels[deep], pixels[deep[::-1, ::-1]] = 20, 220
+    save_jpeg(path, pixels, quality=95)
+    records = [one for group in plan("fallmud", tmp_path / "raw").groups for one in group.records]
+    (record,) = (one for one in records if one.case == "RyanCunningham-r2")
+    found = next(one.mask for one in record.load().objects if one.category == "aponeurosis")
+    assert np.count_nonzero(found != deep) < 0.1 * np.count_nonzero(deep)
+
+
+def test_images_that_tell_nothing_of_the_turn_are_refused(tmp_path: Path) -> None:
+    raw_fallmud.write(tmp_path / "raw")
+    folder = tmp_path / "raw" / "FALLMUD" / "RyanCunningham"
+    for path in (folder / "images").iterdir():
+        if path.suffix == ".jpg":
+            with Image.open(path) as picture:
+                save_jpeg(path, np.full(picture.size[::-1], 60, np.uint8))
+    outcome = build(dataset("fallmud"), tmp_path / "raw", tmp_path / "out", partial=True)
+    told = {file.rpartition("/")[2] for file, reason in outcome.problems if "may be turned" in reason}
+    # The mask of r5 is as wide as its image, which is no square.
+    assert told == {"img_1.jpg", "r2.jpg", "r3.jpg", "r4.jpg", "r6.jpg"}
+
+
 # STMUS_NDA
 
 
@@ -233,6 +262,17 @@ def test_no_folder_of_masks_is_told(tmp_path: Path) -> None:
     (tmp_path / "LUSS_phantom" / "masks").rename(tmp_path / "LUSS_phantom" / "labels")
     with pytest.raises(UltrasamError, match="has no masks"):
         plan("luss_phantom", tmp_path)
+
+
+def test_a_picture_of_no_part_costs_nothing_but_itself(tmp_path: Path) -> None:
+    """Such as a key of the colours beside the folders of the parts."""
+    raw_luss_phantom.write_parts(tmp_path)
+    before = plan("luss_phantom", tmp_path)
+    save(tmp_path / "LUSS_phantom" / "key.png", scan((20, 30), 1))
+    found = plan("luss_phantom", tmp_path)
+    assert names(found) == names(before)
+    new = reasons(found).items() - reasons(before).items()
+    assert new == {("LUSS_phantom/key.png", "has no mask")}
 
 
 # Folders of which only a part is read

@@ -222,9 +222,12 @@ class _Volume:
             numbers = self.path.parent / os.fsdecode(named[1]) if named else None
             if numbers and numbers.is_file() and numbers.stat().st_size < self._bytes:
                 raise EOFError(f"{numbers.name} has {numbers.stat().st_size:,} of {self._bytes:,} bytes")
-        raw = suffix == ".nii" or (suffix == ".mha" and not packed)
-        if raw and self.path.stat().st_size < self._bytes:
-            raise EOFError(f"{self.path.stat().st_size:,} of {self._bytes:,} bytes")
+        needed = self._bytes
+        if packed:
+            told = re.search(rb"CompressedDataSize\s*=\s*(\d+)", head)
+            needed = int(told[1]) if told else 0
+        if suffix in (".nii", ".mha") and self.path.stat().st_size < needed:
+            raise EOFError(f"{self.path.stat().st_size:,} of {needed:,} bytes")
 
     def _damaged(self, error: Exception) -> UltrasamError:
         # SimpleITK says where in its code, ITK what, and a format's own library in its last line why.

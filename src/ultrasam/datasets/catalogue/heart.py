@@ -72,7 +72,7 @@ DATASETS = (
         access=(
             "Sign in to Kaggle and download the archive from the page.",
             "Unpack it, then the file cardiacUDC_dataset.change2zip in it: that is a zip under another name, "
-            "for which 7-Zip may be needed.",
+            "perhaps in parts that lie beside it, for which 7-Zip may be needed.",
             "Put the folder cardiacUDC_dataset into RAW/cardiac_udc.",
         ),
         application="cardiac_chambers",
@@ -80,9 +80,9 @@ DATASETS = (
         probe="Philips and Hitachi in two hospitals; views 1 long axis of the left ventricle, 2 long axis of "
         "the pulmonary artery, 3 short axis of the left ventricle, 4 apical four-chamber (to be confirmed)",
         categories=(*_CHAMBERS, Category("pulmonary_artery", "vessel")),
-        layout="cardiacUDC_dataset/SITE/patientK-VIEW_{image,label}.nii.gz, frames on the last axis of the "
-        "file; sites are named Site_G..., Site_R..., and a part label_all_frame has outlines instead of "
-        "areas.",
+        layout="cardiacUDC_dataset/SITE/patientK-VIEW_{image,label}.nii.gz or patient-K-VIEW_..., frames on "
+        "the last axis of the file; sites are named Site_G..., Site_R..., and a part label_all_frame has "
+        "outlines instead of areas, and normal-K-VIEW_... too (to be confirmed)",
         folders=("cardiacUDC_dataset", "cardiacUDC", "CardiacUDA"),
         cases="A patient of a site: all views. One of label_all_frame is the patient of a site who has the "
         "same video file.",
@@ -94,11 +94,13 @@ DATASETS = (
             "What a label means depends on the view: in 1 and 3 it is 1 left, 2 right ventricle; in 2 it is "
             "1 pulmonary artery; in 4 it is 1 left ventricle, 2 left atrium, 3 right atrium, 4 right "
             "ventricle.",
-            "Views 5 to 7 have no labels and are passed over.",
+            "Views 5 to 7 have no labels and are passed over; so are sites without any, as Site_R_73 is said "
+            "to be (to be confirmed)",
             "Of a video for training five frames have labels, of others all; frames without are left out.",
             "A frame with fewer than 100 labelled pixels counts as not labelled: it was so by accident.",
             "In the part label_all_frame only outlines are drawn, also with labels outside the table of the "
-            "view: such frames are refused, as are those with an open outline (to be confirmed)",
+            "view: such frames are refused, as are those with an open outline and four-chamber videos whose "
+            "chambers do not lie as they should (to be confirmed)",
             "The headers have NIfTI's own directions, by which the frames are turned by 180 degrees "
             "(to be confirmed)",
         ),
@@ -111,8 +113,9 @@ DATASETS = (
             "before.",
             "A frame is left out below 100 labelled pixels, about where the authors' own programs do so. "
             "UltraSam's conversion did so below 2.5 % of the image, which loses small chambers.",
-            "A label without meaning in its view is refused. UltraSam's conversion had 5 epicardium and 6 "
-            "left_ventricle2, which the source does not tell of.",
+            "A label without meaning in its view is refused, and so are outlines of chambers that lie "
+            "elsewhere than their labels say. UltraSam's conversion had 5 epicardium and 6 left_ventricle2, "
+            "which the source does not tell of.",
             "Of two image or label files of one name neither is used. UltraSam's conversion took one by "
             "chance.",
             "Frames are turned as their headers say. UltraSam's conversion turned all, whatever they say.",
@@ -218,7 +221,8 @@ DATASETS = (
         terms="unclear",
         access=(
             "Sign in to Kaggle and download the archive from the page.",
-            "Unpack it to RAW/echocp.",
+            "Unpack it to RAW/echocp, then the file EchoCP_dataset.change2zip in it, if there is one: that "
+            "is a zip under another name.",
         ),
         application="pfo_contrast_echo",
         organs=("heart",),
@@ -237,6 +241,7 @@ DATASETS = (
             "four-chamber view, by the same owners, is taken, and a video is refused whose chambers do not "
             "lie so: ventricles above atria, the right heart on the left (to be confirmed)",
             "Only some frames have labels; the others are left out (to be confirmed)",
+            "The degree of the defect stands in a table of Excel, which is not read (to be confirmed)",
             "The headers have NIfTI's own directions, by which the frames are turned by 180 degrees "
             "(to be confirmed)",
         ),

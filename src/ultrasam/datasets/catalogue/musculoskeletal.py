@@ -74,7 +74,8 @@ DATASETS = (
         reference=(10,),
         quirks=(
             "Aponeurosis masks of RyanCunningham are stored on their side. To which one is not documented: "
-            "each is turned so that it covers the brightest tissue, as aponeuroses do (to be confirmed)",
+            "they are turned the way in which, over the images of this source, they cover the brightest "
+            "tissue, as aponeuroses do (to be confirmed)",
             "Masks are grey, with noise of interpolation (to be confirmed)",
             "The part NeilCronin is also published with DL_Track (to be confirmed)",
         ),
@@ -126,6 +127,8 @@ DATASETS = (
             "one, transverse_musculoskeletal.",
             "An image and its mask are matched within the folder of their muscle. UltraSam's conversion went "
             "by the file name alone, so that one muscle could take the place of another.",
+            "A mask of more than two values is cut at 127 of 255, the middle. UltraSam's conversion took all "
+            "that is not 0, which widens borders that are smoothed.",
         ),
     ),
     Dataset(
@@ -243,10 +246,12 @@ DATASETS = (
             Category("fat", "fat"),
             Category("spine", "bone"),
         ),
-        layout="NAME.jpg and NAME.json (labelme polygons), in one folder or two. Labels: dongmai artery, "
-        "jingmai vein, jirouzuzhi muscle, shenjing nerve, zhifang fat, jizhu spine (to be confirmed)",
+        layout="PATIENT_NUMBER.jpg and PATIENT_NUMBER.json (labelme polygons), in one folder or two, such as "
+        "JPEGImages and json_train. Labels: dongmai artery, jingmai vein, jirouzuzhi muscle, shenjing nerve, "
+        "zhifang fat, jizhu spine (to be confirmed)",
         folders=("UBPD",),
-        cases="An image: what the file names say of patients is not known (to be confirmed)",
+        cases="A patient: the number before the underscore of the file name, where it has one; else an image "
+        "(to be confirmed)",
         split="None.",
         images=955,
         counts="955 images; the articles speak of about 1,000 (to be confirmed)",
@@ -263,6 +268,8 @@ DATASETS = (
             "JSON files in GBK are read as such. UltraSam's conversion dropped what it could not decode.",
             "An image and its polygons are matched within their folder where a name stands in two. "
             "UltraSam's conversion went by the name alone, and one took the place of the other.",
+            "The images of a patient are on one side of a split, for they show the same neck. UltraSam's "
+            "conversion drew single images.",
         ),
     ),
     Dataset(

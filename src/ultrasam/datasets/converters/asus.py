@@ -13,11 +13,15 @@ from ultrasam.core.files import shown
 from ultrasam.datasets.readers.arrays import open_npy
 from ultrasam.datasets.readers.folders import files, find_folder, pairs
 from ultrasam.datasets.readers.masks import by_label, check_labels
-from ultrasam.datasets.record import Found, Problem, Record, Sample
+from ultrasam.datasets.record import Found, Problem, Record, Sample, Skipped
 
 NAMES = {1: "spine"}
 # White is 1, which resampling can overshoot, but not by much.
 HIGHEST = 1.5
+NOT_READ = {
+    "_indices": "the numbers of the frames that were drawn in",
+    "_transform": "where the probe was at each frame",
+}
 
 
 def records(raw: Path) -> Iterator[Found]:
@@ -25,6 +29,10 @@ def records(raw: Path) -> Iterator[Found]:
     arrays = files(root, ".npy")
     matched, problems = pairs(arrays, arrays, r"(q\d+)_ultrasound\.npy", r"(q\d+)_segmentation\.npy")
     yield from problems
+    for path in arrays:
+        for end, what in NOT_READ.items():
+            if path.stem.endswith(end):
+                yield Skipped(path, what)
     for sweep, scan, mask in matched:
         try:
             count = _count(scan, mask)
@@ -48,6 +56,8 @@ def _count(scan: Path, mask: Path) -> int:
 
 def _load(scan: Path, mask: Path, frame: int) -> Sample:
     levels = np.asarray(open_npy(scan)[frame, ..., 0], np.float64)
+    if np.isnan(levels).all():
+        levels = np.zeros_like(levels)  # a black frame, divided by its brightest pixel
     if not np.isfinite(levels).all() or levels.min() < 0 or levels.max() > HIGHEST:
         raise UltrasamError(f"{shown(scan)} has other values than from 0 to 1 in frame {frame}")
     labels = np.asarray(open_npy(mask)[frame, ..., 0])

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import sha256_of
-from ultrasam.datasets.readers.folders import FolderNotFound, files_below, find_folder, pairs
+from ultrasam.core.files import sha256_of, shown
+from ultrasam.datasets.readers import chambers
+from ultrasam.datasets.readers.folders import files_below, find_folder, pairs
 from ultrasam.datasets.readers.masks import by_label, check_labels, on_grid
 from ultrasam.datasets.readers.outlines import fill_outlines
 from ultrasam.datasets.readers.stacks import count_slices
@@ -25,22 +26,18 @@ NAMES = {
     "1": VENTRICLES,
     "2": {1: "pulmonary_artery"},
     "3": VENTRICLES,
-    "4": {1: "left_ventricle", 2: "left_atrium", 3: "right_atrium", 4: "right_ventricle"},
+    "4": chambers.NAMES,
 }
 # The part in which every frame is labelled, but with outlines instead of areas.
 OUTLINES = "label_all_frame"
 # A frame with fewer labelled pixels is labelled by accident; the authors' own programs take it so too.
 FEWEST = 100
-IMAGE, LABEL = (rf"(patient.*?)-(\d+)_{end}\.nii(?:\.gz)?" for end in ("image", "label"))
+# PERSON is patientN or patient-N, and normal-N in the part with outlines.
+IMAGE, LABEL = (rf"(.+)-(\d+)_{end}\.nii(?:\.gz)?" for end in ("image", "label"))
 
 
 def records(raw: Path) -> Iterator[Found]:
-    try:
-        root = find_folder(raw, "*/patient*_image.nii*")
-    except FolderNotFound:
-        if packed := sorted(raw.rglob("*.change2zip")):
-            raise UltrasamError(f"{packed[0]} is a zip: name it .zip and unpack it where it lies") from None
-        raise
+    root = find_folder(raw, "*/*-[0-9]*_image.nii*")
     volumes = files_below(root, ".nii", ".nii.gz")
     copies = _copies(root, volumes)
     for folder, inside in groupby(volumes, lambda path: path.parent):
@@ -58,6 +55,9 @@ def _folder(folder: Path, volumes: list[Path], root: Path, copies: Mapping[str, 
         else:
             used.append(path)
     if not used:
+        return
+    if not any(re.fullmatch(LABEL, path.name, re.IGNORECASE) for path in used):
+        yield Skipped(folder, "none of its videos has labels")
         return
     try:
         matched, problems = pairs(used, used, IMAGE, LABEL)
@@ -79,7 +79,7 @@ def _folder(folder: Path, volumes: list[Path], root: Path, copies: Mapping[str, 
                 view=f"{view}-all-frames" if outlines else view,
                 frame=index,
                 files=(image_path, mask),
-                load=partial(_load, image_path, mask, NAMES[view], outlines, index),
+                load=partial(_load, image_path, mask, view, count if outlines else 0, index),
             )
 
 
@@ -109,12 +109,18 @@ def _copies(root: Path, volumes: list[Path]) -> dict[str, str]:
     return found
 
 
-def _load(image: Path, mask: Path, names: Mapping[int, str], outlines: bool, index: int) -> Sample:
+def _load(image: Path, mask: Path, view: str, outlined: int, index: int) -> Sample:
+    """Frame `index` of a video; `outlined` is the number of its frames in the part with outlines, else 0."""
+    names = NAMES[view]
     pixels, spacing = slice_image(image, index), slice_spacing(image)
     labels = slice_labels(mask, index)
     on_grid(labels != 0, pixels.shape, mask)
     if np.count_nonzero(labels) < FEWEST:
         return Sample(pixels, (), spacing)
     check_labels(labels, names, mask)
-    areas = fill_outlines(labels, mask) if outlines else labels
-    return Sample(pixels, by_label(areas, names), spacing)
+    if not outlined:
+        return Sample(pixels, by_label(labels, names), spacing)
+    # Some videos of this part are said to have other numbers.
+    if names is chambers.NAMES and (why := chambers.doubt(mask, outlined)):
+        raise UltrasamError(f"{shown(mask)} {why}: it may have other labels than the sites")
+    return Sample(pixels, by_label(fill_outlines(labels, mask), names), spacing)

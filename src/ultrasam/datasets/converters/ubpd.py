@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
@@ -24,6 +25,8 @@ NAMES = {
     "jizhu": "spine",
 }
 TOP, IMAGE, DRAWING = "UBPD", (".jpg", ".jpeg"), (".json",)
+# Those who use the set divide it by the number before the underscore, as that of a patient.
+NUMBERED = re.compile(r"(\d+)_(.+)")
 # What Chinese systems wrote before UTF-8.
 OTHER_ENCODING = "gbk"
 
@@ -47,8 +50,11 @@ def records(raw: Path) -> Iterator[Found]:
                 yield Problem(first, what, tuple(rest))
                 continue
             image, outline = pictures[0], outlines[0]
-            case = "-".join(image.relative_to(top).with_suffix("").parts)
-            yield Record(case=case, files=(image, outline), load=partial(_load, image, outline))
+            *folders, stem = image.relative_to(top).with_suffix("").parts
+            patient = NUMBERED.fullmatch(stem)
+            case = patient[1] if patient else "-".join((*folders, stem))
+            view = "-".join((*folders, patient[2])) if patient else ""
+            yield Record(case=case, view=view, files=(image, outline), load=partial(_load, image, outline))
 
 
 def _groups(images: list[Path], drawings: list[Path]) -> list[tuple[list[Path], list[Path]]]:

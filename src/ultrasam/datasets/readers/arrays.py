@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import check_file, reason, shown
 from ultrasam.core.geometry import ByteArray
+from ultrasam.datasets.raw import file_state
 from ultrasam.io.scan import Scan
 from ultrasam.io.video import read_video
 
@@ -60,19 +61,19 @@ def open_npy(path: Path) -> NDArray[Any]:
 
 def video_frames(path: Path) -> int:
     """The number of frames of a video. Raises UltrasamError if it is damaged."""
-    return len(_video(path).frames)
+    return len(_video(path, file_state(path)).frames)
 
 
 def video_frame(path: Path, index: int) -> ByteArray:
     """Frame `index`, from 0, as (H, W), or (H, W, 3) where it has colours. Quick if frames are asked in
     order.
     """
-    frame = _video(path).frames[index]
+    frame = _video(path, file_state(path)).frames[index]
     return np.ascontiguousarray(frame[..., 0]) if (frame == frame[..., :1]).all() else frame
 
 
 @lru_cache(maxsize=1)
-def _video(path: Path) -> Scan:
+def _video(path: Path, state: str) -> Scan:
     path = check_file(path)
     with path.open("rb") as file:
         head = file.read(12)

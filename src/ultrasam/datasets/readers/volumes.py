@@ -121,21 +121,35 @@ class _Oriented:
 
 
 _Key = tuple[Path, str, Plane]
-# The last volumes, the latest at the end: an image and its masks, drawn by several annotators perhaps.
-_kept: OrderedDict[_Key, _Oriented] = OrderedDict()
+# The last volumes, the latest at the end: an image and its masks, drawn by several annotators perhaps. Of one
+# that cannot be read the reason is kept, for all its slices ask for it.
+_kept: OrderedDict[_Key, _Oriented | str] = OrderedDict()
 _KEPT_BYTES = 1 << 30
+_MOST_KEPT = 16
 
 
 def _oriented(path: Path, plane: Plane) -> _Oriented:
-    """A volume, kept until others take its place: the last two always, more up to `_KEPT_BYTES`."""
+    """A volume, kept until others take its place: the last two always, up to `_MOST_KEPT` if they have no
+    more than `_KEPT_BYTES`.
+    """
     key = (path, file_state(path), plane)
     found = _kept.pop(key, None)
     if found is None:
-        while len(_kept) > 1 and sum(one.values.nbytes for one in _kept.values()) > _KEPT_BYTES:
+        check_file(path)
+        while len(_kept) > 1 and (len(_kept) >= _MOST_KEPT or _kept_bytes() > _KEPT_BYTES):
             _kept.popitem(last=False)
-        found = _turned(read_values(check_file(path)), plane)
+        try:
+            found = _turned(read_values(path), plane)
+        except UltrasamError as error:
+            found = str(error)
     _kept[key] = found
+    if isinstance(found, str):
+        raise UltrasamError(found)
     return found
+
+
+def _kept_bytes() -> int:
+    return sum(one.values.nbytes for one in _kept.values() if isinstance(one, _Oriented))
 
 
 # Each slice needs all channels, and each channel costs a pass through the compressed file.
