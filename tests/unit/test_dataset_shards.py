@@ -115,6 +115,27 @@ def test_a_shard_that_never_ran_or_was_killed_only_costs_time(
     assert hashes(tmp_path) == whole
 
 
+@pytest.mark.parametrize("missing", [10, 30_000])
+def test_a_full_disk_while_a_journal_is_taken_over_loses_none_of_it(
+    raw: Path, whole: dict[str, str], tmp_path: Path, missing: int
+) -> None:
+    resource = pytest.importorskip("resource")
+    for number in (1, 2):
+        shard(raw, tmp_path, number, 2)
+    hidden = tmp_path / SET.id / ".ultrasam"
+    part = hidden / "journal.1-of-2.jsonl"
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (part.stat().st_size - missing, hard))
+    try:
+        with pytest.raises(UltrasamError, match=r"/journal\.jsonl cannot be written .*free some space"):
+            build(SET, raw, tmp_path, partial=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert part.exists()
+    build(SET, raw, tmp_path, partial=True)
+    assert hashes(tmp_path) == whole
+
+
 def test_a_shard_goes_on_where_it_was(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = counted(monkeypatch)
     shard(raw, tmp_path, 1)
@@ -158,6 +179,28 @@ def test_one_run_keeps_out_only_what_it_must(raw: Path, tmp_path: Path) -> None:
         assert shard(raw, tmp_path, 2) > 0
     with own_folder(folder), pytest.raises(UltrasamError, match="another run"):
         shard(raw, tmp_path, 2)
+
+
+def test_the_locks_hold_where_they_are_those_of_fcntl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where a file has to be open for reading to be shared and for writing to be one's own."""
+    fcntl = pytest.importorskip("fcntl")
+    failed = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        try:
+            fcntl.lockf(descriptor, operation)
+        except OSError as error:
+            failed.append(error)
+            raise
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with own_folder(tmp_path, "1-of-2"):
+        pass
+    with own_folder(tmp_path):
+        pass
+    assert failed == []
 
 
 def test_a_foreign_coco_file_is_not_touched_by_a_shard(raw: Path, tmp_path: Path) -> None:

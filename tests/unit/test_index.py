@@ -119,6 +119,18 @@ def test_another_process_reads_it(path: Path) -> None:
         assert pool.apply(_area, (index, 2)) == _area(index, 2) > 0
 
 
+def test_the_working_folder_may_change_after_it_is_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the tools that start a training run do it before the processes of a data loader start."""
+    monkeypatch.chdir(path.parent)
+    index = open_index("index")
+    file = index.image(2).file
+    monkeypatch.chdir("/")
+    assert pickle.loads(pickle.dumps(index)).image(2).file == index.image(2).file == file
+    assert file == path / "../built" / str(image(2)["file_name"])
+
+
 def test_an_index_without_images_opens(tmp_path: Path) -> None:
     with IndexWriter(tmp_path / "empty", CATEGORIES, INFO, "..") as writer:
         assert writer.path == tmp_path / "empty"

@@ -15,6 +15,7 @@ from tests.us43d.truth import blob, scan
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.datasets.likeness import perceptual_hash
+from ultrasam.datasets.lists import groups as groups_module
 from ultrasam.datasets.lists.assign import Part, assign
 from ultrasam.datasets.lists.groups import Groups, Item, duplicate_groups
 from ultrasam.datasets.lists.options import ListOptions
@@ -129,6 +130,35 @@ def test_validation_has_each_category_that_training_keeps_too() -> None:
         assert "val" in rare and ("train" in rare or parts.count("val") == 11)
 
 
+def test_a_category_that_one_case_has_is_trained_on() -> None:
+    items = [
+        item(number, f"case{number}", category=1 + (number % 50 == 0) * (number + 1)) for number in range(200)
+    ]
+    items += [item(200, "pair", category=900), item(201, "other", category=900)]
+    for seed in range(30):
+        parts, _ = assign(items, alone, replace(OPTIONS, seed=seed))
+        assert [parts[number] for number in (0, 50, 100, 150)] == ["train"] * 4
+        assert sorted(parts[200:]) == ["train", "val"]
+
+
+def test_of_categories_that_share_cases_training_keeps_each() -> None:
+    """One more case is held out for each of 2 and 3, but not both cases of 2."""
+    shared = [{2}, {2, 3}, {3}]
+    items = [item(number, f"case{number}") for number in range(100)]
+    items += [replace(item(100 + n, f"rare{n}"), categories=frozenset(own)) for n, own in enumerate(shared)]
+    for seed in range(20):
+        parts, _ = assign(items, alone, replace(OPTIONS, seed=seed))
+        for category in (2, 3):
+            found = {part for part, one in zip(parts, items, strict=True) if category in one.categories}
+            assert found == {"train", "val"}
+
+
+def test_a_case_whose_name_is_no_text_is_drawn_too() -> None:
+    """As names of files can be on Linux."""
+    parts, _ = assign([item(number, f"\udcff{number}") for number in range(60)], alone, OPTIONS)
+    assert set(parts) == {"train", "val"}
+
+
 def test_one_case_is_all_for_training_and_that_is_told() -> None:
     parts, remarks = assign([item(number, "one") for number in range(9)], alone, OPTIONS)
     assert set(parts) == {"train"} and "none is held out" in remarks[0]
@@ -230,6 +260,29 @@ def test_near_hashes_alone_do_not_join(pictures: list[Item]) -> None:
     groups, pairs = duplicate_groups(same_hash, OPTIONS)
     assert len(pairs) <= 1
     assert groups.of("hc18/d") == "hc18/d" and groups.of("hc18/e") == "hc18/e"
+
+
+@pytest.mark.parametrize("most", [2_000_000, 3])
+def test_one_frame_that_two_videos_share_is_found_among_many_with_near_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """As two videos by one scanner have: other pictures with one hash, and a copy that is farther."""
+    monkeypatch.setattr(groups_module, "_MOST_PAIRS", most)
+    rng = np.random.default_rng(0)
+    hashes = [int(one) for one in rng.integers(0, 1 << 63, 9)]
+    size = (60, 80)
+    videos = []
+    for video in range(2):
+        shown = [scan(size, 20 * video + frame, blob(size, 40, 30, 12, frame)) for frame in range(8)]
+        copy = scan(size, 99, blob(size, 30, 30, 12, 9))
+        small = Image.fromarray(copy).resize((80 - 20 * video, 60), Image.Resampling.BICUBIC)
+        for frame, pixels in enumerate([*shown, np.asarray(small)]):
+            path = tmp_path / f"{video}_{frame}.png"
+            Image.fromarray(pixels).save(path)
+            hashed = hashes[frame] ^ (video if frame == 8 else 0)
+            videos.append(Item(len(videos), "camus", f"camus/{video}", path, "", hashed, frozenset({1})))
+    groups, (pair,) = duplicate_groups(videos, OPTIONS)
+    assert groups.of("camus/1") == "camus/0" and (pair.first, pair.second, pair.distance) == (8, 17, 1)
 
 
 def test_without_pictures_there_are_no_groups() -> None:

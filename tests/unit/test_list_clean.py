@@ -134,6 +134,16 @@ def test_an_object_that_the_cut_parts_becomes_two_and_one_of_two_parts_stays_one
     assert ids == [one["id"] for one in cleaned(arch, pair, pixels=pixels, folder=tmp_path, most_cut=0.9)[0]]
 
 
+def test_of_what_lies_outside_the_sector_nothing_is_left_however_much_may_be_cut(tmp_path: Path) -> None:
+    pixels = np.zeros((120, 200), np.uint8)
+    pixels[10:60] = 90
+    one, two, inside = (np.zeros_like(pixels, np.bool_) for _ in range(3))
+    one[80:90, 20:40] = two[80:90, 20:40] = two[80:90, 60:80] = True
+    inside[20:40, 20:40] = True
+    own, counts = cleaned(one, two, inside, pixels=pixels, folder=tmp_path, most_cut=1.0)
+    assert [number["id"] for number in own] == [3] and counts == {"outside the sector": 2}
+
+
 def test_boxes_and_areas_are_those_of_the_cleaned_mask() -> None:
     mask = ellipse((80, 90), 40, 40, 20, 15)
     mask[38:41, 38:41] = False

@@ -473,6 +473,8 @@ def test_the_code_that_reads_own_data_counts(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("busi", "a set of the catalogue"),
         ("stats", "the folder of the statistics"),
+        ("lists", "the folder of the lists for training"),
+        ("fig2", "the folder of a figure"),
         ("My-Data", "lower case letters"),
         ("../x", "lower case letters"),
         ("", "lower case letters"),

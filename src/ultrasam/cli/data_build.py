@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -261,7 +263,11 @@ def set_ids(text: str | None, built: Path | None = None) -> list[str]:
     names = [name for name in dict.fromkeys((text or "").replace(" ", "").split(",")) if name]
     if text is not None and not names:
         raise UltrasamError("--only names no set: leave it out for all of them")
-    return [name if built and (built / name).is_dir() else dataset(name).id for name in names]
+    there: list[str] = []
+    if built:
+        with contextlib.suppress(OSError):  # which is told when the folder is read
+            there = os.listdir(built)
+    return [name if name in there else dataset(name).id for name in names]
 
 
 def jobs_of(jobs: int | None) -> int:

@@ -89,7 +89,7 @@ def run_split(args: Namespace) -> int:
     built = Path(args.built)
     out = Path(args.out) if args.out else built / "lists"
     with Progress("") as progress:
-        how = make_lists(built, out, options, set_ids(args.only), jobs_of(args.jobs), progress.named)
+        how = make_lists(built, out, options, set_ids(args.only, built), jobs_of(args.jobs), progress.named)
     for text in how["remarks"]:
         remark(text)
     if args.json:
@@ -124,8 +124,8 @@ def _lines(how: dict[str, Any], out: Path) -> list[str]:
     near = how["near duplicates"]
     lines += [
         f"cleaned: {cleaned or 'nothing to do'}",
-        f"near-duplicates: {near['pairs']:,} pairs join cases",
+        f"pairs of near-duplicates that join cases: {near['pairs']:,}",
         f"left out, since they show the same as an image for tests: {near['images left out for a test']:,}",
-        f"lists: {out}" + (" (unchanged)" if how.get("unchanged") else ""),
+        f"lists: {out}" + (" (unchanged)" if how["unchanged"] else ""),
     ]
     return lines

@@ -34,7 +34,9 @@ def own_folder(out: Path, part: str = "") -> Iterator[Path]:
     with ExitStack() as held:
         for name, shared in locks:
             try:
-                lock = held.enter_context((folder / name).open("ab"))
+                # To be read and written: where locks of a network are those of `fcntl`, a shared one needs
+                # the first, another the second.
+                lock = held.enter_context((folder / name).open("a+b"))
             except OSError as error:
                 raise UltrasamError(f"{shown(folder)} cannot be written ({reason(error)})") from error
             if not try_lock(lock.fileno(), shared):
@@ -44,12 +46,17 @@ def own_folder(out: Path, part: str = "") -> Iterator[Path]:
         yield folder
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is what `atomic_write` of a killed run has left."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_temporary_files(folder: Path) -> None:
     """Remove what `atomic_write` of a killed run has left directly in a folder; call it while it is one's
     own.
     """
     try:
-        for file in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
+        for file in filter(is_temporary, os.listdir(folder)):
             os.unlink(folder / file)
     except OSError:  # what cannot be removed does no harm
         return

@@ -98,7 +98,7 @@ class IndexedImage(NamedTuple):
 
 
 class ListIndex:
-    """A list that lies on disk. Its items are images by their row, 0 to len() - 1.
+    """A list that lies on disk: `len()` images, each by its row. `open_index` opens it.
 
     It can be sent to another process: what is sent is the path. Not for writing.
     """
@@ -191,17 +191,18 @@ class IndexWriter:
         self._about = {"form": FORM, "categories": list(categories), "info": dict(info), "root": root}
         self._datasets: dict[str, int] = {}
         self._cases: dict[str, int] = {}
-        self._images: list[tuple[Any, ...]] = []
+        self._images = bytearray()
         self._objects = bytearray()
-        self._count = 0
+        self._rows = self._count = 0
         self._texts_end = self._masks_end = 0
-        self._open = ExitStack()
 
     def __enter__(self) -> IndexWriter:
         ensure_writable_dir(self.path)
         (self.path / HEADER).unlink(missing_ok=True)
-        self._texts = self._open.enter_context(atomic_open(self.path / TEXTS))
-        self._masks = self._open.enter_context(atomic_open(self.path / MASKS))
+        with ExitStack() as opened:  # what is open is closed if the next cannot be
+            self._texts = opened.enter_context(atomic_open(self.path / TEXTS))
+            self._masks = opened.enter_context(atomic_open(self.path / MASKS))
+            self._open = opened.pop_all()
         return self
 
     def add(self, image: Mapping[str, Any], objects: Iterable[Mapping[str, Any]]) -> None:
@@ -213,29 +214,21 @@ class IndexWriter:
         case_number = self._cases.setdefault(case, len(self._cases))
         text = json.dumps(about, allow_nan=False, separators=(",", ":")).encode()
         first = self._count
-        row = len(self._images)
         for one in objects:
             counts = one["segmentation"]["counts"].encode("ascii")
             x, y, w, h = one["bbox"]
-            place = self._masks_end, len(counts)
-            entry = (one["id"], row, one["category_id"], (x, y, x + w, y + h), one["area"], *place)
-            self._objects += np.array([entry], OBJECT).tobytes()
+            place = (self._masks_end, len(counts))
+            self._objects += _row(
+                OBJECT, one["id"], self._rows, one["category_id"], (x, y, x + w, y + h), one["area"], *place
+            )
             self._masks.write(counts)
             self._masks_end += len(counts)
             self._count += 1
-        self._images.append(
-            (
-                number,
-                height,
-                width,
-                dataset,
-                case_number,
-                self._texts_end,
-                len(text),
-                self._count - first,
-                first,
-            )
+        place = (self._texts_end, len(text))
+        self._images += _row(
+            IMAGE, number, height, width, dataset, case_number, *place, self._count - first, first
         )
+        self._rows += 1
         self._texts.write(text)
         self._texts_end += len(text)
 
@@ -245,23 +238,24 @@ class IndexWriter:
         self._open.__exit__(kind, error, trace)
         if error is not None:
             return
-        for name, rows in (
-            (IMAGES, np.array(self._images, IMAGE)),
-            (OBJECTS, np.frombuffer(bytes(self._objects), OBJECT)),
-        ):
+        for name, rows, columns in ((IMAGES, self._images, IMAGE), (OBJECTS, self._objects, OBJECT)):
             with atomic_open(self.path / name) as file:
-                np.save(file, rows)
+                np.save(file, np.frombuffer(rows, columns))
         header = self._about | {
             "datasets": list(self._datasets),
             "cases": len(self._cases),
-            "sizes": [len(self._images), self._count, self._texts_end, self._masks_end],
+            "sizes": [self._rows, self._count, self._texts_end, self._masks_end],
         }
         atomic_write_text(self.path / HEADER, json.dumps(header, indent=1) + "\n")
 
 
+def _row(columns: np.dtype[Any], *values: Any) -> bytes:
+    return np.array([values], columns).tobytes()
+
+
 def open_index(path: AnyPath) -> ListIndex:
     """The index in a folder. Raises UltrasamError if it is none, of another version or cut off."""
-    return ListIndex(Path(path))
+    return ListIndex(Path(path).absolute())
 
 
 def images_of(index: ListIndex) -> Iterator[tuple[IndexedImage, list[IndexedObject]]]:

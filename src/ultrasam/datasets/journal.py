@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -47,7 +48,9 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        # Of what cannot be written `_sync` has told.
+        with suppress(OSError):
+            self._file.close()
 
     def add(self, group: str, done: Converted, root: Path) -> None:
         """Remember what became of a group, its files by their path below `root`."""
@@ -58,13 +61,8 @@ class Journal:
             "inputs": [[relative(Path(file), root), size, sha] for file, size, sha in done.inputs],
             "empty": done.empty,
         }
-        try:
-            self._append(group, _line(content))
-            self._sync()
-        except OSError as error:
-            raise BuildStopped(
-                f"{shown(self.path)} cannot be written ({reason(error)}): free some space"
-            ) from error
+        self._append(group, _line(content))
+        self._sync()
 
     def adopt(self, path: Path) -> None:
         """Take over what the journal of a part has remembered, and remove that file."""
@@ -102,13 +100,24 @@ class Journal:
                 file.write(_line(self.read(group)))
 
     def _append(self, group: str, line: bytes) -> None:
-        place = self._file.seek(0, os.SEEK_END)
-        self._file.write(line)
+        with self._written():
+            place = self._file.seek(0, os.SEEK_END)
+            self._file.write(line)
         self._places[group] = (place, len(line))
 
     def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._written():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BuildStopped(
+                f"{shown(self.path)} cannot be written ({reason(error)}): free some space"
+            ) from error
 
 
 def relative(path: Path, root: Path) -> str:

@@ -56,25 +56,29 @@ def _shrunk(image: ByteArray) -> FloatArray:
     return grey
 
 
-def near_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
-    """All pairs (i, j), i < j, of `hashes` (N,) that differ in at most `distance` bits: (P, 2), sorted.
+def near_pairs(hashes: Hashes, case: NDArray[np.int64], distance: int) -> Iterator[NDArray[np.int64]]:
+    """All pairs (i, j), i < j, of `hashes` (N,) that differ in at most `distance` bits, of different cases.
 
-    Two such hashes agree in at least one of `distance` + 1 bands of bits, so only those are compared that
-    share a band. ValueError for a distance that is not from 0 to 15.
+    `case` (N,) numbers these. Each pair comes once, in blocks (P, 2): all together may be more than the
+    memory holds. Two such hashes agree in at least one of `distance` + 1 bands of bits, so only those are
+    compared that share a band. ValueError for a distance that is not from 0 to 15.
     """
     if not 0 <= distance <= 15:
         raise ValueError(f"a distance of 0 to 15 bits is looked for, not {distance}")
     edges = np.linspace(0, BITS, distance + 2).astype(int)
-    found = [np.empty((0, 2), np.int64)]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        mask = np.uint64((1 << int(high - low)) - 1)
-        band = (hashes >> np.uint64(low)) & mask
-        for first, second in _pairs_within(band):
-            near = _bits(hashes[first] ^ hashes[second]) <= distance
-            found.append(np.stack([first[near], second[near]], axis=1))
-    pairs = np.concatenate(found)
-    pairs.sort(axis=1)
-    return np.unique(pairs, axis=0)
+    masks = [
+        np.uint64(((1 << int(high - low)) - 1) << int(low))
+        for low, high in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    for number, mask in enumerate(masks):
+        for first, second in _pairs_within(hashes & mask):
+            near = bits(hashes[first] ^ hashes[second]) <= distance
+            near &= case[first] != case[second]
+            first, second = first[near], second[near]
+            fresh = np.ones(len(first), np.bool_)
+            for earlier in masks[:number]:  # it has brought those that agree there
+                fresh &= ((hashes[first] ^ hashes[second]) & earlier) != 0
+            yield np.sort(np.stack([first[fresh], second[fresh]], axis=1), axis=1)
 
 
 def _pairs_within(band: Hashes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -97,7 +101,7 @@ def _pairs_within(band: Hashes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.
         begin = end
 
 
-def _bits(values: Hashes) -> NDArray[np.uint8]:
+def bits(values: Hashes) -> NDArray[np.uint8]:
     """The number of bits set in each of (N,) uint64."""
     count = getattr(np, "bitwise_count", None)  # from numpy 2 on
     if count is None:

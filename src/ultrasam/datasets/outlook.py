@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +20,8 @@ from ultrasam.datasets.raw import bytes_at, find_raw
 # Bytes of a converted image, where none of the set is there to be looked at: means of hc18, busi, usgra_seg
 # and dl_track lie between 99 and 143 kB.
 IMAGE_BYTES = 125_000
-# Images that are converted to learn how large those of a set are, and of which share something is drawn in.
+# Images that are converted, at most, to learn how large those of a set are and in which share something is
+# drawn.
 SAMPLES = 8
 
 
@@ -47,51 +49,57 @@ def outlook(
 ) -> Iterator[Outlook]:
     """Look at each set, one after the other; nothing is written but to a temporary folder.
 
-    Of a folder the converter lists the files and `SAMPLES` images are converted; an archive is measured only.
+    Of a folder the converter lists the files and up to `SAMPLES` images are converted; an archive is measured
+    only.
     """
     ready = set(converter_ids())
     for dataset in datasets:
-        images = dataset.images
-        guess = None if images is None else images * IMAGE_BYTES
         try:
             path = find_raw(dataset, raw, sources)
         except UltrasamError as error:
             yield Outlook(dataset, None, dataset.id in ready, problem=str(error))
             continue
-        if path is None:
-            yield Outlook(dataset, None, dataset.id in ready, None, images, guess)
-        elif path.is_file() or dataset.id not in ready:
-            yield Outlook(dataset, path, dataset.id in ready, bytes_at(path), images, guess)
+        known = _of_catalogue(dataset, path, dataset.id in ready)
+        if path is not None and path.is_dir() and known.ready:
+            yield _sampled(known, path, duplicates)
         else:
-            yield _sampled(dataset, path, duplicates)
+            yield known
 
 
-def _sampled(dataset: Dataset, path: Path, duplicates: bool) -> Outlook:
-    size = bytes_at(path)
+def _of_catalogue(dataset: Dataset, path: Path | None, ready: bool) -> Outlook:
+    images = dataset.images
+    guess = None if images is None else images * IMAGE_BYTES
+    return Outlook(dataset, path, ready, None if path is None else bytes_at(path), images, guess)
+
+
+def _sampled(known: Outlook, path: Path, duplicates: bool) -> Outlook:
+    """What is known with what a sample of the raw folder `path` tells instead of the catalogue."""
+    unknown = replace(known, images=None, bytes=None)
     try:
-        plan = make_plan(converter(dataset.id), path, duplicates)
+        plan = make_plan(converter(known.dataset.id), path, duplicates)
     except UltrasamError as error:
-        return Outlook(dataset, path, True, size, problem=str(error))
-    share, each = _sample(dataset, plan)
-    if each == 0:
-        return Outlook(dataset, path, True, size, problem="none of the images looked at could be converted")
-    images = round(share * plan.images)
-    return Outlook(dataset, path, True, size, images, round(images * each), sampled=True)
+        return replace(unknown, problem=str(error))
+    kept, empty, size = _sample(known.dataset, plan)
+    if kept:
+        images = round(kept / (kept + empty) * plan.images)
+        return replace(known, images=images, bytes=round(images * size / kept), sampled=True)
+    # That nothing is drawn in these few says little of the others.
+    return known if empty else replace(unknown, problem="none of the images looked at could be converted")
 
 
-def _sample(dataset: Dataset, plan: Plan) -> tuple[float, float]:
-    """The share of records that become images, and their mean bytes, from records all over the plan."""
+def _sample(dataset: Dataset, plan: Plan) -> tuple[int, int, int]:
+    """Of records all over the plan how many become images, how many show nothing, and the images' bytes."""
     records = [record for group in plan.groups for record in group.records]
-    chosen = records[:: max(1, len(records) // SAMPLES)]
-    kept = size = looked = 0
+    chosen = records[:: math.ceil(len(records) / SAMPLES)]
+    kept = empty = size = 0
     with TemporaryDirectory() as folder:
         for group in grouped(chosen):
             job = Job(group, dataset.id, dataset.category_names, Path(folder), dataset.keep_negatives)
             done = convert(job)
             kept += len(done.entries)
-            looked += len(done.entries) + done.empty
+            empty += done.empty
             size += sum(entry["bytes"] for entry in done.entries)
-    return kept / max(looked, 1), size / max(kept, 1)
+    return kept, empty, size
 
 
 def free_bytes(folder: Path) -> int:

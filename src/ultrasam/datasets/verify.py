@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ultrasam.datasets.results import ANNOTATIONS, MANIFEST, REPORT, count_diffe
 from ultrasam.io.coco import Coco, CocoAnnotation, CocoImage, read_coco
 
 CHUNK = 32
+_NO_FOLDER = (FileNotFoundError, NotADirectoryError)
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,13 @@ def built_sets(out: Path, only: Sequence[str] = ()) -> list[Path]:
 
     Raises UltrasamError if `out` is no folder or holds no set.
     """
-    if not out.is_dir():
+    try:
+        os.listdir(out)
+    except OSError as error:
+        what = "is no folder" if isinstance(error, _NO_FOLDER) else f"cannot be read ({reason(error)})"
         raise UltrasamError(
-            f"{shown(out)} is no folder: give the folder that `ultrasam data build --out` has filled"
-        )
+            f"{shown(out)} {what}: give the folder that `ultrasam data build --out` has filled"
+        ) from None
     if only:
         return [out / name for name in only]
     found = sorted({path.parent for name in (REPORT, ANNOTATIONS) for path in out.glob(f"*/{name}")})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -41,6 +41,7 @@ def assign(
     `group_of` gives the group of a case: no group is parted between training, validation and tests. In the
     order of the sets, groups are drawn for validation in a random order that depends on the seed and their
     name alone, until it has its share of the set's images; then one more for each category that it lacks.
+    A group without which training would lack a category is not drawn while there is another.
     With `paper_split` images are drawn instead of groups, and only the official tests are held out.
     """
     if options.paper_split:
@@ -89,19 +90,23 @@ def _choose(groups: Mapping[str, _Group], chosen: dict[str, bool], options: List
     got = sum(group.images for name, group in groups.items() if chosen.get(name))
     free = _drawn((name for name in groups if name not in chosen), options.seed)
     kept_for_training = len(groups) - len(free) - sum(chosen.get(name, False) for name in groups)
+    # In how many groups that are not for validation each category is.
+    kept = Counter(one for name, group in groups.items() if not chosen.get(name) for one in group.categories)
     val: list[str] = []
     if wanted > 0:
         for name in free:
             if got >= wanted:
                 break
-            if got + groups[name].images <= math.ceil(_MOST_VAL * wanted):
+            fits = got + groups[name].images <= math.ceil(_MOST_VAL * wanted)
+            if fits and _is_spared(name, groups, kept):
                 val.append(name)
                 got += groups[name].images
+                kept.subtract(groups[name].categories)
         if got == 0 and free and len(groups) > 1:
             val.append(min(free, key=lambda name: groups[name].images))
         if len(val) == len(free) and not kept_for_training:
             del val[-1:]
-        val += _for_categories(groups, chosen, val, free)
+        val += _for_categories(groups, {*val, *(name for name in groups if chosen.get(name))}, free)
     for name in free:
         chosen[name] = name in val
     if wanted > 0 and not val and not any(chosen.get(name) for name in groups):
@@ -112,22 +117,30 @@ def _choose(groups: Mapping[str, _Group], chosen: dict[str, bool], options: List
     return []
 
 
-def _for_categories(
-    groups: Mapping[str, _Group], chosen: Mapping[str, bool], val: Sequence[str], free: Sequence[str]
-) -> list[str]:
-    """One more group for each category that validation lacks, if training keeps it and the group is no larger
-    than most.
+def _is_spared(name: str, groups: Mapping[str, _Group], kept: Mapping[int, int]) -> bool:
+    """Whether training has each category of a group without it too; `kept` counts its groups of each."""
+    return all(kept[category] > 1 for category in groups[name].categories)
+
+
+def _for_categories(groups: Mapping[str, _Group], held: set[str], free: Sequence[str]) -> list[str]:
+    """One more group for each category that those `held` out lack, if training keeps all it has and the group
+    is no larger than most.
     """
     more: list[str] = []
     usual = sorted(group.images for group in groups.values())[len(groups) // 2]
     for category in sorted({one for group in groups.values() for one in group.categories}):
-        having = [name for name in groups if category in groups[name].categories]
-        held = {*val, *more, *(name for name in groups if chosen.get(name))}
-        if len(having) < 2 or held & set(having):
+        if any(category in groups[name].categories for name in held.union(more)):
             continue
-        choice = [name for name in free if name in having and groups[name].images <= usual]
-        if choice:
-            more.append(choice[0])
+        rest = groups.keys() - held.union(more)
+        kept = Counter(one for name in rest for one in groups[name].categories)
+        choice = [
+            name
+            for name in free
+            if category in groups[name].categories
+            and groups[name].images <= usual
+            and _is_spared(name, groups, kept)
+        ]
+        more += choice[:1]
     return more
 
 
@@ -152,4 +165,5 @@ def _assign_images(items: Sequence[Item], options: ListOptions) -> list[Part]:
 
 def _drawn(names: Iterable[str], seed: int) -> list[str]:
     """The names in a random order that does not depend on the one they come in."""
-    return sorted(names, key=lambda name: sha256(f"{seed}/{name}".encode()).digest())
+    # A name may come from that of a file, which need not be text.
+    return sorted(names, key=lambda name: sha256(f"{seed}/{name}".encode(errors="surrogatepass")).digest())

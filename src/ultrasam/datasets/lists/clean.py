@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import shown
 from ultrasam.core.geometry import BoolArray, ByteArray
 from ultrasam.core.masks import box_of, decode_segmentation, encode_rle, label_components
 from ultrasam.datasets.lists.options import ListOptions
@@ -48,7 +50,7 @@ def clean(chunk: Chunk) -> tuple[list[list[Json]], Counter[str]]:
     for image, drawn, small in zip(chunk.images, chunk.annotations, chunk.small, strict=True):
         field = None
         if chunk.folder is not None and drawn:
-            field = sector(read_pixels(chunk.folder / image["file_name"]))
+            field = _sector_of(chunk.folder / image["file_name"], (image["height"], image["width"]))
         own: list[Json] = []
         for annotation in drawn:
             own += _cleaned(annotation, image, field, chunk.options, counts)
@@ -64,21 +66,18 @@ def _cleaned(
     annotation: Json, image: Json, field: BoolArray | None, options: ListOptions, counts: Counter[str]
 ) -> Iterable[Json]:
     height, width = image["height"], image["width"]
-    mask = decode_segmentation(annotation["segmentation"], height, width)
-    before = mask
+    before = decode_segmentation(annotation["segmentation"], height, width)
+    pieces = [before]
     if field is not None:
-        mask = mask & field
-        left, area = np.count_nonzero(mask), np.count_nonzero(before)
-        if left < (1 - options.most_cut) * area:
+        cut = before & field
+        left, area = np.count_nonzero(cut), np.count_nonzero(before)
+        if left == 0 or left < (1 - options.most_cut) * area:
             counts["outside the sector"] += 1
             return
-        counts["cut at the sector"] += int(left < area)
-    pieces = [mask]
-    if mask is not before:
-        # One object that the cut has parted becomes several; one of several parts stays one.
-        whole = label_components(before)[1] == 1
-        if whole and not np.array_equal(mask, before):
-            pieces = parts(mask)
+        if left < area:
+            counts["cut at the sector"] += 1
+            # One object that the cut has parted becomes several; one of several parts stays one.
+            pieces = parts(cut) if label_components(before)[1] == 1 else [cut]
             counts["pieces after the cut"] += len(pieces) - 1
     closed = [close_holes(piece, options.hole) for piece in pieces]
     counts["holes closed"] += sum(not np.array_equal(*pair) for pair in zip(closed, pieces, strict=True))
@@ -125,6 +124,16 @@ def close_holes(mask: BoolArray, most: int) -> BoolArray:
     filled: BoolArray = mask.copy()
     filled[y0:y1, x0:x1] |= np.isin(labels, holes)[1:-1, 1:-1]
     return filled
+
+
+def _sector_of(path: Path, size: tuple[int, int]) -> BoolArray:
+    pixels = read_pixels(path)
+    if pixels.shape[:2] != size:
+        raise UltrasamError(
+            f"{shown(path)} is {pixels.shape[1]} x {pixels.shape[0]} pixels, its set says {size[1]} x "
+            f"{size[0]}: build it again"
+        )
+    return sector(pixels)
 
 
 def sector(image: ByteArray) -> BoolArray:

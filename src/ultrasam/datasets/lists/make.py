@@ -15,10 +15,10 @@ The converted sets are not touched. Names of files lead from a list to the image
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -29,16 +29,20 @@ from typing import Any
 
 from ultrasam import __version__
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import atomic_write_text, shown
-from ultrasam.core.workplace import HIDDEN, own_folder
+from ultrasam.core.files import atomic_write, atomic_write_text, reason, shown
+from ultrasam.core.workplace import HIDDEN, is_temporary, own_folder, remove_temporary_files
 from ultrasam.datasets.lists.assign import Part, assign
 from ultrasam.datasets.lists.groups import Groups, Item, Pair, duplicate_groups
 from ultrasam.datasets.lists.merge import Merge, Tell
 from ultrasam.datasets.lists.options import ListOptions
-from ultrasam.datasets.lists.sources import chosen_sets, items_of
+from ultrasam.datasets.lists.sources import chosen_sets, items_of, of_unknown_organs
 from ultrasam.datasets.results import size_of
 
-HOW = "how.json"
+HOW, CASES, DUPLICATES = "how.json", "cases.csv", "duplicates.json"
+FOLDERS = ("sets", "agnostic", "classification")
+# In what two folders of lists may differ, as a user would say it.
+_WORDS = {"made_by": "version", "code": "version"}
+
 Json = dict[str, Any]
 
 
@@ -52,22 +56,24 @@ def make_lists(
 ) -> Json:
     """Write the lists of the sets in `built`, or of those named `only`; what is in how.json is returned.
 
-    The same sets and options give the same bytes. With "unchanged" in what is returned all was there already.
-    Raises UltrasamError if a set cannot be used, if `out` holds something else or lists that were made
-    otherwise, if it cannot be written, or if another run writes to it.
+    The same sets and options give the same bytes. "unchanged" in what is returned says whether all was there
+    already. Raises UltrasamError if a set cannot be used, if `out` holds something else or lists that were
+    made otherwise, if it cannot be written, or if another run writes to it.
     """
     sets, remarks = chosen_sets(built, options, only)
+    remarks += of_unknown_organs(sets)
     state = {
         "made_by": f"ultrasam {__version__}: data split",
         "code": _code(),
         "options": asdict(options),
-        "sets": {one.id: one.about() for one in sets},
+        "sets": {one.id: one.about for one in sets},
     }
     before = _earlier(out, state)
     if before is not None:
         return before | {"unchanged": True}
     with own_folder(out):
-        for folder in ("sets", "agnostic", "classification"):  # what a run that was stopped has left
+        remove_temporary_files(out)
+        for folder in FOLDERS:  # what a run that was stopped has left
             shutil.rmtree(out / folder, ignore_errors=True)
         items = [item for one in sets for item in items_of(one, sets, options)]
         if not items:
@@ -78,10 +84,12 @@ def make_lists(
             groups, pairs = duplicate_groups(items, options, jobs, told)
         parts, more = assign(items, groups.of, options)
         part_of = {item.id: part for item, part in zip(items, parts, strict=True)}
+        if len(part_of) < len(items):
+            raise UltrasamError("two images have one id: `ultrasam data verify` says which, build them again")
         merge = Merge(built, out, options, state, sets)
         counts, cleaning = merge.run(part_of, jobs, tell)
-        _write_cases(out / "cases.csv", items, groups, parts)
-        _write_pairs(out / "duplicates.json", items, pairs, state)
+        _write_cases(out / CASES, items, groups, parts)
+        _write_pairs(out / DUPLICATES, items, pairs, state)
         how = state | {
             "counts": counts,
             "cleaning": cleaning,
@@ -91,13 +99,18 @@ def make_lists(
             },
             "remarks": [*remarks, *more],
         }
+        written = [
+            out / CASES,
+            out / DUPLICATES,
+            *(path for name in FOLDERS for path in (out / name).rglob("*")),
+        ]
         how["files"] = {
             path.relative_to(out).as_posix(): path.stat().st_size
-            for path in sorted(out.rglob("*"))
-            if path.is_file() and HIDDEN not in path.parts and path.name != HOW
+            for path in sorted(written)
+            if path.is_file()
         }
         atomic_write_text(out / HOW, json.dumps(how, indent=1) + "\n")
-    return how
+    return how | {"unchanged": False}
 
 
 def _earlier(out: Path, state: Json) -> Json | None:
@@ -105,25 +118,35 @@ def _earlier(out: Path, state: Json) -> Json | None:
 
     Raises UltrasamError if the folder holds other lists or something else.
     """
-    if not out.exists():
-        return None
     advice = "choose another folder with --out"
-    how: Json = {}
-    with contextlib.suppress(OSError, ValueError):
-        how = dict(json.loads((out / HOW).read_bytes()))
-    ours = str(how.get("made_by", "")).startswith("ultrasam ")
-    if not ours and not (out.is_dir() and ((out / HIDDEN).is_dir() or not any(out.iterdir()))):
-        raise UltrasamError(f"{shown(out)} is not empty and holds no lists: {advice}")
-    if not ours:
-        return None  # a run that was stopped
+    try:
+        there = {name for name in os.listdir(out) if not is_temporary(name)}
+    except (FileNotFoundError, NotADirectoryError):  # `own_folder` tells what is in the way
+        return None
+    except OSError as error:
+        raise UltrasamError(f"{shown(out)} cannot be read ({reason(error)}): {advice}") from None
+    how = _read_how(out / HOW)
+    if how is None:
+        # What a run that was stopped leaves; converted sets and results of `segment` are other things.
+        if there and not {HIDDEN} <= there <= {HIDDEN, CASES, DUPLICATES, *FOLDERS}:
+            raise UltrasamError(f"{shown(out)} is not empty and holds no lists: {advice}")
+        return None
     other = [key for key in state if how.get(key) != json.loads(json.dumps(state[key]))]
     if other:
-        raise UltrasamError(
-            f"{shown(out)} holds lists made otherwise (other {other[-1]}), which stay: {advice}"
-        )
+        what = _WORDS.get(other[-1], other[-1])
+        raise UltrasamError(f"{shown(out)} holds lists made otherwise (other {what}), which stay: {advice}")
     files = how.get("files", {})
     whole = files and all(size_of(out / name) == size for name, size in files.items())
     return how if whole else None
+
+
+def _read_how(path: Path) -> Json | None:
+    """What stands in the file, None if it is not there or not ours."""
+    try:
+        how: Json = json.loads(path.read_bytes())
+        return how if how["made_by"].startswith("ultrasam ") else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _write_cases(path: Path, items: Sequence[Item], groups: Groups, parts: Sequence[Part]) -> None:
@@ -135,7 +158,8 @@ def _write_cases(path: Path, items: Sequence[Item], groups: Groups, parts: Seque
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["dataset", "case", "group", "part", "images"])
     writer.writerows([*row, count] for row, count in sorted(rows.items()))
-    atomic_write_text(path, text.getvalue())
+    # A case may have the name of a file that is no text.
+    atomic_write(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def _write_pairs(path: Path, items: Sequence[Item], pairs: Sequence[Pair], state: Json) -> None:

@@ -12,16 +12,10 @@ from ultrasam.datasets.catalogue import DATASETS
 from ultrasam.datasets.lists.assign import OFFICIAL, PARTS, Part
 from ultrasam.datasets.lists.clean import Chunk, clean, largest_only
 from ultrasam.datasets.lists.options import ListOptions
-from ultrasam.datasets.lists.sources import BuiltSet
+from ultrasam.datasets.lists.sources import LEFT_OUT, BuiltSet
 from ultrasam.datasets.lists.write import CocoWriter, write_classes
 from ultrasam.datasets.processes import in_processes
 
-# The organs that the three UltraSam* models of the paper have not seen, by application, and their tests.
-LEFT_OUT = {
-    "breast_lesion": "bus_bra",
-    "ovarian_tumour": "mmotu_2d",
-    "gastrointestinal_stromal_tumour": "gist514_db",
-}
 _CHUNK = 64
 
 Json = dict[str, Any]
@@ -72,9 +66,10 @@ class Merge:
         for image in coco["images"]:
             part = part_of.get(image["id"])
             if part in rows and len(labels[image["id"]]) == 1:
-                rows[part].append((image["file_name"], *labels[image["id"]]))
+                (label,) = labels[image["id"]]
+                rows[part].append((f"{one.id}/images/{image['file_name']}", label))
         names = [category["name"] for category in coco["categories"]]
-        write_classes(self.out / "classification" / one.id, one.folder / "images", names, rows)
+        write_classes(self.out / "classification" / one.id, self.built, names, rows)
 
     def _own(
         self, stack: ExitStack, one: BuiltSet, coco: Json, part_of: Mapping[int, Part]
@@ -156,7 +151,7 @@ class Merge:
                 tuple(some),
                 tuple(tuple(drawn[image["id"]]) for image in some),
                 one.folder / "images" if look else None,
-                # The truth of a test is not changed but for what lies beyond the sector.
+                # Tests keep small objects.
                 tuple(part_of[image["id"]] in ("train", "val") for image in some),
                 self.options,
             )

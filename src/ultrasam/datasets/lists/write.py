@@ -47,19 +47,20 @@ class CocoWriter:
         self._categories = [OBJECT] if agnostic else list(categories)
         self._info = dict(info)
         self._root = relative(built, path.parent)
-        self._open = ExitStack()
         self._index = (
             None if index is None else IndexWriter(index, self._categories, info, relative(built, index))
         )
 
     def __enter__(self) -> CocoWriter:
         ensure_writable_dir(self.path.parent)
-        self._file = self._open.enter_context(atomic_open(self.path))
-        # Annotations follow all images, so until then they wait in a file of their own.
-        self._waiting = self._open.enter_context(TemporaryFile(dir=self.path.parent))
-        if self._index is not None:
-            self._open.enter_context(self._index)
-        self._file.write(f'{{"info": {json.dumps(self._info)},\n"images": ['.encode())
+        with ExitStack() as opened:  # what is open is closed if the next cannot be
+            self._file = opened.enter_context(atomic_open(self.path))
+            # Annotations follow all images, so until then they wait in a file of their own.
+            self._waiting = opened.enter_context(TemporaryFile(dir=self.path.parent))
+            if self._index is not None:
+                opened.enter_context(self._index)
+            self._file.write(f'{{"info": {json.dumps(self._info)},\n"images": ['.encode())
+            self._open = opened.pop_all()
         return self
 
     def add(self, image: Json, annotations: Iterable[Json], dataset: str) -> None:
@@ -102,22 +103,29 @@ class CocoWriter:
 
 
 def relative(target: Path, folder: Path) -> str:
-    """The way from a folder to a target, with /: both may be moved together."""
-    return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
+    """The way from a folder to a target, with /: both may be moved together.
+
+    On Windows no way leads from one drive to another: then the whole path.
+    """
+    target = target.resolve()
+    try:
+        return Path(os.path.relpath(target, folder.resolve())).as_posix()
+    except ValueError:
+        return target.as_posix()
 
 
 def write_classes(
-    folder: Path, images: Path, names: Sequence[str], rows: Mapping[str, Sequence[tuple[str, int]]]
+    folder: Path, built: Path, names: Sequence[str], rows: Mapping[str, Sequence[tuple[str, int]]]
 ) -> None:
     """Lists for image classification in a folder: PART.txt with "path class" in a line, and classes.txt.
 
-    `rows` are (name of a file in the folder `images`, class from 0) of each part; paths lead from `folder`.
-    Raises UltrasamError if something cannot be written.
+    `rows` are (path of an image below the folder `built`, class from 0) of each part; paths lead from
+    `folder`. Raises UltrasamError if something cannot be written.
     """
     ensure_writable_dir(folder)
-    root = relative(images, folder)
+    root = relative(built, folder)
     texts = {"classes": "".join(f"{name}\n" for name in names)}
     texts |= {part: "".join(f"{root}/{file} {label}\n" for file, label in own) for part, own in rows.items()}
     for name, text in texts.items():
         with atomic_open(folder / f"{name}.txt") as out:
-            out.write(text.encode())
+            out.write(text.encode(errors="surrogateescape"))  # as the system spells it

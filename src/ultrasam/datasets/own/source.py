@@ -25,8 +25,12 @@ from ultrasam.datasets.readers.stacks import count_slices, files_of
 from ultrasam.datasets.record import Found, Problem, Record
 from ultrasam.io.coco import read_coco
 
-# A folder beside those of the sets.
-_TAKEN = ("stats",)
+# Folders beside those of the sets.
+_TAKEN = {
+    "stats": "the folder of the statistics",
+    "lists": "the folder of the lists for training",
+    "fig2": "the folder of a figure",
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def own_dataset(name: str, classes: str | None = None, pattern: str | None = Non
     understood.
     """
     if name in DATASETS or name in _TAKEN:
-        what = "a set of the catalogue" if name in DATASETS else "the folder of the statistics"
+        what = _TAKEN.get(name, "a set of the catalogue")
         raise UltrasamError(f"{name} is {what}: choose another name for your own data")
     if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name):
         raise UltrasamError(
