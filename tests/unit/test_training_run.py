@@ -141,7 +141,9 @@ def test_a_loss_that_is_not_finite_ends_the_run(data, tmp_path, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_so(number, data, tmp_path):
     code = (
-        "import sys, os, threading\n"
+        "import sys, os, signal\n"
+        # A shell's background jobs are started with it ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from ultrasam.cli.main import main\n"
         "from ultrasam.training.run import ProgressLines\n"
         f"ProgressLines.on_train_batch_end = lambda *_: os.kill(os.getpid(), {int(number)})\n"
