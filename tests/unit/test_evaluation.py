@@ -211,6 +211,8 @@ def outcome(
         "protocol": "box",
         "iou": true_iou,
         "dice": 2 * true_iou / (1 + true_iou),
+        "nsd": true_iou,
+        "share": 100 / 13_000,
         "score": score,
         "truth": encode_rle(truth),
         "predicted": encode_rle(predicted),
@@ -296,7 +298,9 @@ def test_one_case_has_no_interval() -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 5)), min_size=1, max_size=20))
 def test_an_interval_lies_between_the_cases(pairs: list[tuple[float, int]]) -> None:
     plain = encode_rle(rectangle(0, 0, 1, 1, 1, 1))
-    outcomes = [Outcome(1, 1, "a", str(case), "box", value, value, 1, plain, plain) for value, case in pairs]
+    outcomes = [
+        Outcome(1, 1, "a", str(case), "box", value, value, value, 1, 1, plain, plain) for value, case in pairs
+    ]
     interval = bootstrap_interval(outcomes, 50, 0)
     if len({case for _, case in pairs}) < 2:
         assert interval is None
@@ -394,7 +398,9 @@ def summary(**values: Any) -> Summary:
         "iou": 0.81234,
         "iou_interval": (0.79, 0.83),
         "dice": 0.9,
+        "nsd": 0.85,
         "score_error": 0.05,
+        "calibration_error": 0.02,
     }
     return Summary(**(fields | values))
 
@@ -402,7 +408,7 @@ def summary(**values: Any) -> Summary:
 def test_the_tables_are_markdown() -> None:
     rows = [
         summary(),
-        summary(protocol="ellipse", iou=0.5, iou_interval=None, score_error=None),
+        summary(protocol="ellipse", iou=0.5, iou_interval=None, score_error=None, calibration_error=None),
         summary(protocol="click-0", iou=0.61),
         summary(protocol="click-1", iou=0.72),
         summary(dataset="a|b"),
@@ -412,7 +418,7 @@ def test_the_tables_are_markdown() -> None:
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.replace("\\|", "/").strip("|").split("|")] for line in lines]
     prompts, clicks = cells[:5], cells[5:]
-    assert {len(line) for line in prompts} == {10} and {len(line) for line in clicks} == {3}
+    assert {len(line) for line in prompts} == {12} and {len(line) for line in clicks} == {3}
     assert prompts[2] == [
         *(
             "busi",
@@ -424,11 +430,13 @@ def test_the_tables_are_markdown() -> None:
             "0.812",
             "[0.790, 0.830]",
             "0.900",
+            "0.850",
             "0.050",
+            "0.020",
         )
     ]
     assert prompts[3][:3] == ["", "", "ellipse in the box (no model)"]
-    assert prompts[3][7] == prompts[3][9] == ""
+    assert prompts[3][7] == prompts[3][10] == prompts[3][11] == ""
     assert prompts[4][0] == "a/b"
     assert clicks[0] == ["data set", "0", "1"] and clicks[2] == ["busi", "0.610", "0.720"]
 
@@ -447,6 +455,8 @@ def test_the_json_has_every_object() -> None:
             "protocol": "box",
             "iou": 0.333333,
             "dice": 0.5,
+            "nsd": 0.333333,
+            "share": 0.007692,
             "score": 1.0,
         }
     ]

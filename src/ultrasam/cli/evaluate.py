@@ -59,6 +59,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many images of each data set")
     parser.add_argument("--clicks", type=int, default=5, metavar="N", help="corrective clicks")
     parser.add_argument(
+        "--noc",
+        action="store_true",
+        help="ask for 20 clicks and count how many an IoU of 0.85 and 0.90 takes",
+    )
+    parser.add_argument(
+        *("--nsd-mm",),
+        type=float,
+        default=1.0,
+        metavar="MM",
+        help="tolerance of the surface Dice where the size of a pixel is known",
+    )
+    parser.add_argument(
+        "--nsd-px", type=float, default=2.0, metavar="PX", help="that tolerance in pixels where it is not"
+    )
+    parser.add_argument(
         "--bootstrap", type=int, default=1000, metavar="N", help="draws for the intervals; 0 for none"
     )
     add_engine(parser)
@@ -71,7 +86,7 @@ def run(args: Namespace) -> int:
     import sys
 
     from ultrasam.core.files import atomic_write_all, ensure_writable_dir
-    from ultrasam.evaluation.evaluate import evaluate
+    from ultrasam.evaluation.evaluate import MAX_CLICKS, Tolerance, evaluate
     from ultrasam.evaluation.metrics import summarise
     from ultrasam.evaluation.report import to_json, to_markdown
     from ultrasam.evaluation.samples import Selection, select_samples
@@ -91,10 +106,12 @@ def run(args: Namespace) -> int:
         weights, threads=args.threads, engine=args.engine, device=args.device, postprocess=args.postprocess
     )
 
-    outcomes = evaluate(model, samples, args.clicks, _Progress())
+    clicks = MAX_CLICKS - 1 if args.noc else args.clicks
+    tolerance = Tolerance(args.nsd_mm, args.nsd_px)
+    outcomes = evaluate(model, samples, clicks, _Progress(), tolerance)
     summaries = summarise(outcomes, args.bootstrap)
     about = [_about(model, args, selection)]
-    markdown = to_markdown(f"{model.card.name} on {Path(args.data).name}", about, summaries)
+    markdown = to_markdown(f"{model.card.name} on {Path(args.data).name}", about, summaries, outcomes)
     report = to_json(_run(model, args, selection, samples), summaries, outcomes)
     # A path or a name may hold what UTF-8 cannot, such as a lone surrogate: it is escaped as in JSON.
     contents = {path: report.encode(errors="backslashreplace") for path in outputs["json"]}
@@ -119,6 +136,9 @@ def _check_numbers(args: Namespace) -> None:
         raise UltrasamError(f"--limit {args.limit}: give a number of at least 1")
     if not 0 <= args.clicks <= MAX_CLICKS:
         raise UltrasamError(f"--clicks {args.clicks}: give a number from 0 to {MAX_CLICKS}")
+    for option, value in (("--nsd-mm", args.nsd_mm), ("--nsd-px", args.nsd_px)):
+        if not 0 <= value <= 1000:
+            raise UltrasamError(f"{option} {value:g}: give a number from 0 to 1000")
     if not 0 <= args.bootstrap <= MAX_DRAWS:
         raise UltrasamError(f"--bootstrap {args.bootstrap}: give a number from 0 to {MAX_DRAWS}")
 
@@ -153,7 +173,11 @@ def _about(model: Model, args: Namespace, selection: Selection) -> str:
         which += f", at most {selection.limit} images of a data set"
     if model.postprocess != "logits":
         which += f", with the postprocess {model.postprocess}"
-    return f"Model `{model.card.id}`. {which}. All masks are compared at the images' own resolution."
+    reach = f"{args.nsd_mm:g} mm, {args.nsd_px:g} pixels where the size of a pixel is not known"
+    return (
+        f"Model `{model.card.id}`. {which}. All masks are compared at the images' own resolution. "
+        f"Tolerance of the NSD: {reach}."
+    )
 
 
 def _run(model: Model, args: Namespace, selection: Selection, samples: list[Sample]) -> dict[str, Any]:
@@ -169,6 +193,8 @@ def _run(model: Model, args: Namespace, selection: Selection, samples: list[Samp
         "selection": asdict(selection),
         "postprocess": model.postprocess,
         "clicks": args.clicks,
+        "noc": args.noc,
+        "nsd_tolerance": {"mm": args.nsd_mm, "px": args.nsd_px},
         "bootstrap": args.bootstrap,
     }
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from ultrasam.core.errors import UltrasamError, UltrasamWarning
 from ultrasam.core.geometry import BoolArray
 from ultrasam.core.masks import encode_rle
-from ultrasam.core.metrics import dice, iou
+from ultrasam.core.metrics import dice, iou, surface_dice
 from ultrasam.evaluation.metrics import Outcome
 from ultrasam.evaluation.protocols import Encoded, Prediction, ellipses, interactive, two_passes
 from ultrasam.evaluation.samples import Sample
@@ -20,8 +21,22 @@ MAX_CLICKS = 20
 Progress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class Tolerance:
+    """How far contours may be apart for the normalised surface Dice: `mm` where the size of a pixel is known,
+    else `pixels`.
+    """
+
+    mm: float = 1.0
+    pixels: float = 2.0
+
+
 def evaluate(
-    model: Model, samples: Sequence[Sample], clicks: int = 5, progress: Progress | None = None
+    model: Model,
+    samples: Sequence[Sample],
+    clicks: int = 5,
+    progress: Progress | None = None,
+    tolerance: Tolerance | None = None,
 ) -> list[Outcome]:
     """Every object of `samples` under every protocol of `ultrasam.evaluation.protocols`.
 
@@ -31,7 +46,7 @@ def evaluate(
     """
     outcomes: list[Outcome] = []
     for done, sample in enumerate(samples, start=1):
-        outcomes += evaluate_sample(model, sample, clicks)
+        outcomes += evaluate_sample(model, sample, clicks, tolerance)
         if progress is not None:
             progress(done, len(samples))
     if not outcomes:
@@ -43,7 +58,9 @@ def evaluate(
     return outcomes
 
 
-def evaluate_sample(model: Model, sample: Sample, clicks: int) -> list[Outcome]:
+def evaluate_sample(
+    model: Model, sample: Sample, clicks: int, tolerance: Tolerance | None = None
+) -> list[Outcome]:
     """The objects of one image under every protocol; objects with an empty mask are left out."""
     truths = sample.truths()
     if not truths:
@@ -57,13 +74,19 @@ def evaluate_sample(model: Model, sample: Sample, clicks: int) -> list[Outcome]:
         # The model's cache holds the embedding: the image is not encoded a second time.
         yield from interactive(model.session(pixels), truths, clicks)
 
-    return outcomes_of(sample, truths, predictions())
+    return outcomes_of(sample, truths, predictions(), tolerance)
 
 
 def outcomes_of(
-    sample: Sample, truths: Mapping[int, BoolArray], predictions: Iterable[Prediction]
+    sample: Sample,
+    truths: Mapping[int, BoolArray],
+    predictions: Iterable[Prediction],
+    tolerance: Tolerance | None = None,
 ) -> list[Outcome]:
     """The predictions for one image, compared with `truths` at its own resolution."""
+    tolerance = tolerance or Tolerance()
+    spacing = sample.image.spacing
+    reach = (tolerance.pixels, (1.0, 1.0)) if spacing is None else (tolerance.mm, spacing)
     encoded = {key: encode_rle(truth) for key, truth in truths.items()}
     return [
         Outcome(
@@ -74,6 +97,8 @@ def outcomes_of(
             protocol=prediction.protocol,
             iou=iou(prediction.mask, truths[prediction.key]),
             dice=dice(prediction.mask, truths[prediction.key]),
+            nsd=surface_dice(prediction.mask, truths[prediction.key], *reach),
+            share=float(truths[prediction.key].mean()),
             score=prediction.score,
             truth=encoded[prediction.key],
             predicted=encode_rle(prediction.mask),

@@ -14,7 +14,7 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ultrasam.evaluation.protocols import ELLIPSE
+from ultrasam.evaluation.protocols import CLICK, ELLIPSE
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 ALL = "all"
@@ -24,7 +24,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One object under one protocol. `truth` and `predicted` are compressed RLE."""
+    """One object under one protocol.
+
+    `nsd` is the normalised surface Dice, `share` the object's share of its image. `truth` and `predicted` are
+    compressed RLE.
+    """
 
     image_id: int
     annotation_id: int
@@ -33,6 +37,8 @@ class Outcome:
     protocol: str
     iou: float
     dice: float
+    nsd: float
+    share: float
     score: float
     truth: dict[str, Any]
     predicted: dict[str, Any]
@@ -44,9 +50,10 @@ class Summary:
 
     `map` and `map50` are COCO's average precision of masks without classes, with IoU 0.50:0.95 and 0.50;
     `threshold_share` is the mean over the same IoU thresholds of the share of objects that reach them (no
-    ranking by score); `iou`, `dice` are means over objects; `iou_interval` is the 95 % interval of `iou` by
-    bootstrap over cases, None for a single case; `score_error` is the mean absolute difference between
-    score and IoU, None where the score is no prediction.
+    ranking by score); `iou`, `dice`, `nsd` are means over objects; `iou_interval` is the 95 % interval of
+    `iou` by bootstrap over cases, None for a single case; `score_error` is the mean absolute difference
+    between score and IoU and `calibration_error` the expected one (`calibration`), None where the score is no
+    prediction.
     """
 
     dataset: str
@@ -60,7 +67,9 @@ class Summary:
     iou: float
     iou_interval: tuple[float, float] | None
     dice: float
+    nsd: float
     score_error: float | None
+    calibration_error: float | None
 
 
 def summarise(outcomes: Sequence[Outcome], draws: int = 1000, seed: int = 0) -> list[Summary]:
@@ -94,8 +103,97 @@ def _summary(dataset: str, protocol: str, outcomes: Sequence[Outcome], draws: in
         iou=float(ious.mean()),
         iou_interval=bootstrap_interval(outcomes, draws, seed),
         dice=float(np.mean([outcome.dice for outcome in outcomes])),
+        nsd=float(np.mean([outcome.nsd for outcome in outcomes])),
         score_error=None if protocol == ELLIPSE else float(np.abs(scores - ious).mean()),
+        calibration_error=None if protocol == ELLIPSE else expected_calibration_error(calibration(outcomes)),
     )
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Objects whose score is from `low` to `high`: how many, their mean score and their mean IoU."""
+
+    low: float
+    high: float
+    objects: int
+    score: float
+    iou: float
+
+
+def calibration(outcomes: Sequence[Outcome], bins: int = 10) -> list[Bin]:
+    """What a reliability plot shows: bins of equal width in the score that hold an object, the lowest
+    first.
+    """
+    scores = np.clip([outcome.score for outcome in outcomes], 0, 1)
+    ious = np.array([outcome.iou for outcome in outcomes])
+    places = np.minimum((scores * bins).astype(int), bins - 1)
+    found = []
+    for place in np.unique(places).tolist():
+        inside = places == place
+        means = float(scores[inside].mean()), float(ious[inside].mean())
+        found.append(Bin(place / bins, (place + 1) / bins, int(inside.sum()), *means))
+    return found
+
+
+def expected_calibration_error(bins: Sequence[Bin]) -> float:
+    """The mean over objects of |mean score - mean IoU| of their bin (Guo et al. 2017, arXiv:1706.04599, with
+    the IoU in the place of accuracy).
+    """
+    objects = sum(one.objects for one in bins)
+    return sum(one.objects * abs(one.score - one.iou) for one in bins) / objects
+
+
+@dataclass(frozen=True)
+class ClicksNeeded:
+    """How many clicks a target IoU takes: the mean over objects (NoC), in which an object that does not reach
+    it counts with the cap, and the share of those.
+    """
+
+    dataset: str
+    target: float
+    objects: int
+    clicks: float
+    failed: float
+
+
+def clicks_needed(
+    outcomes: Sequence[Outcome], targets: Sequence[float] = (0.85, 0.9), cap: int = 20
+) -> list[ClicksNeeded]:
+    """NoC of each data set, then of `ALL` if there are several, by the rule of RITM (Sofiiuk et al. 2021,
+    arXiv:2102.06583): the first of at most `cap` clicks after which the IoU is at least the target.
+
+    `outcomes` need the protocols click-0 to click-(cap - 1); without the last there is nothing to say: [].
+    """
+    series: dict[tuple[str, int, int], dict[int, float]] = {}
+    for outcome in outcomes:
+        if outcome.protocol.startswith(CLICK):
+            key = outcome.dataset, outcome.image_id, outcome.annotation_id
+            series.setdefault(key, {})[int(outcome.protocol.removeprefix(CLICK))] = outcome.iou
+    if not series or any(cap - 1 not in ious for ious in series.values()):
+        return []
+    found = []
+    datasets = list(dict.fromkeys(dataset for dataset, _, _ in series))
+    for dataset in [*datasets, ALL] if len(datasets) > 1 else datasets:
+        members = [ious for (name, _, _), ious in series.items() if dataset in (name, ALL)]
+        for target in targets:
+            firsts = [next((n + 1 for n in range(cap) if ious[n] >= target), None) for ious in members]
+            clicks = float(np.mean([cap if first is None else first for first in firsts]))
+            found.append(
+                ClicksNeeded(dataset, target, len(members), clicks, firsts.count(None) / len(firsts))
+            )
+    return found
+
+
+# Shares of the image that divide small objects from middling and these from large ones.
+SIZES = (("small", 0.0, 0.01), ("middling", 0.01, 0.1), ("large", 0.1, 1.1))
+
+
+def by_size(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """The outcomes of small (under 1 % of the image), middling and large (from 10 % on) objects, where there
+    are any.
+    """
+    found = {name: [o for o in outcomes if low <= o.share < high] for name, low, high in SIZES}
+    return {name: members for name, members in found.items() if members}
 
 
 def average_precision(outcomes: Sequence[Outcome]) -> Array:

@@ -7,8 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ultrasam.evaluation.metrics import ALL, Outcome, Summary
-from ultrasam.evaluation.protocols import CLICK
+from ultrasam.evaluation.metrics import (
+    ALL,
+    ClicksNeeded,
+    Outcome,
+    Summary,
+    by_size,
+    calibration,
+    clicks_needed,
+)
+from ultrasam.evaluation.protocols import CLICK, ELLIPSE
 
 # What a prompt is called in the table.
 LABELS = {
@@ -20,8 +28,21 @@ LABELS = {
 }
 
 
-def to_markdown(title: str, about: Sequence[str], summaries: Sequence[Summary]) -> str:
-    """A table of the prompts and one of the corrective clicks; `about` are lines between title and tables."""
+# Clicks in the table; more are asked for to count how many a target takes.
+SHOWN_CLICKS = 5
+
+
+def to_markdown(
+    title: str,
+    about: Sequence[str],
+    summaries: Sequence[Summary],
+    outcomes: Sequence[Outcome] = (),
+) -> str:
+    """Tables of the prompts and of the corrective clicks; `about` are lines between title and tables.
+
+    With `outcomes` also tables of the size of objects and, where there were enough clicks, of how many a
+    target takes.
+    """
     parts = [f"# {title}", *about]
     prompts = [s for s in summaries if not s.protocol.startswith(CLICK)]
     if prompts:
@@ -29,20 +50,38 @@ def to_markdown(title: str, about: Sequence[str], summaries: Sequence[Summary]) 
         parts.append(
             "mAP, mAP50: COCO, masks, without classes, one prediction per object ranked by predicted IoU. "
             "Share: mean over IoU 0.50-0.95 of the share of objects that reach it. "
-            "[ ]: 95 % interval, bootstrap over cases. Score error: mean |predicted IoU - IoU|."
+            "[ ]: 95 % interval, bootstrap over cases. NSD: share of the contours within the tolerance. "
+            "Score error: mean |predicted IoU - IoU|; ECE: its expectation over ten bins of the score."
         )
     clicks = [s for s in summaries if s.protocol.startswith(CLICK)]
     if clicks:
         parts.append("Mean IoU after one click and so many corrective clicks:")
         parts.append(_click_table(clicks))
+    if needed := clicks_needed(outcomes):
+        parts.append("Clicks until an IoU is reached (NoC, at most 20), and the share that never reaches it:")
+        parts.append(_needed_table(needed))
+    if outcomes:
+        parts.append("Mean IoU by the object's share of its image (small under 1 %, large from 10 % on):")
+        parts.append(_size_table(outcomes))
     return "\n\n".join(parts) + "\n"
 
 
 def to_json(run: Mapping[str, Any], summaries: Sequence[Summary], outcomes: Sequence[Outcome]) -> str:
-    """One JSON object: `run` (what was evaluated), `results` (the tables) and `objects` (one row each)."""
+    """One JSON object: `run` (what was evaluated), `results` (the tables), `clicks_needed`, `calibration`
+    (bins of the score by protocol) and `objects` (one row each).
+    """
+    protocols = dict.fromkeys(outcome.protocol for outcome in outcomes)
     document = {
         "run": dict(run),
         "results": [_rounded(asdict(summary)) for summary in summaries],
+        "clicks_needed": [_rounded(asdict(one)) for one in clicks_needed(outcomes)],
+        "calibration": {
+            protocol: [
+                _rounded(asdict(one)) for one in calibration([o for o in outcomes if o.protocol == protocol])
+            ]
+            for protocol in protocols
+            if protocol != ELLIPSE
+        },
         "objects": [
             _rounded(
                 {key: value for key, value in vars(outcome).items() if key not in ("truth", "predicted")}
@@ -55,7 +94,7 @@ def to_json(run: Mapping[str, Any], summaries: Sequence[Summary], outcomes: Sequ
 
 def _prompt_table(summaries: Sequence[Summary]) -> str:
     header = ["data set", "objects / images / cases", "prompt"]
-    header += ["mAP", "mAP50", "share", "mean IoU", "", "Dice", "score error"]
+    header += ["mAP", "mAP50", "share", "mean IoU", "", "Dice", "NSD", "score error", "ECE"]
     rows = []
     previous = ""
     for summary in summaries:
@@ -70,20 +109,46 @@ def _prompt_table(summaries: Sequence[Summary]) -> str:
                 *(_number(v) for v in (summary.map, summary.map50, summary.threshold_share, summary.iou)),
                 "" if interval is None else f"[{_number(interval[0])}, {_number(interval[1])}]",
                 _number(summary.dice),
+                _number(summary.nsd),
                 "" if summary.score_error is None else _number(summary.score_error),
+                "" if summary.calibration_error is None else _number(summary.calibration_error),
             ]
         )
     return _table(header, rows, left=3)
 
 
 def _click_table(summaries: Sequence[Summary]) -> str:
-    protocols = list(dict.fromkeys(summary.protocol for summary in summaries))
+    protocols = list(dict.fromkeys(summary.protocol for summary in summaries))[: SHOWN_CLICKS + 1]
     means = {(summary.dataset, summary.protocol): _number(summary.iou) for summary in summaries}
     rows = [
         [_name(dataset), *(means[dataset, protocol] for protocol in protocols)]
         for dataset in dict.fromkeys(summary.dataset for summary in summaries)
     ]
     return _table(["data set", *(p.removeprefix(CLICK) for p in protocols)], rows, left=1)
+
+
+def _needed_table(needed: Sequence[ClicksNeeded]) -> str:
+    targets = list(dict.fromkeys(one.target for one in needed))
+    rows = []
+    for dataset in dict.fromkeys(one.dataset for one in needed):
+        own = [one for one in needed if one.dataset == dataset]
+        numbers = [text for one in own for text in (f"{one.clicks:.2f}", _number(one.failed))]
+        rows.append([_name(dataset), str(own[0].objects), *numbers])
+    heads = [text for target in targets for text in (f"NoC@{100 * target:.0f}", "failed")]
+    return _table(["data set", "objects", *heads], rows, left=1)
+
+
+def _size_table(outcomes: Sequence[Outcome]) -> str:
+    protocols = [p for p in dict.fromkeys(o.protocol for o in outcomes) if p in LABELS]
+    rows = []
+    for size, members in by_size(outcomes).items():
+        means = []
+        for protocol in protocols:
+            ious = [outcome.iou for outcome in members if outcome.protocol == protocol]
+            means.append(_number(sum(ious) / len(ious)) if ious else "")
+        objects = len({(outcome.image_id, outcome.annotation_id) for outcome in members})
+        rows.append([size, str(objects), *means])
+    return _table(["object", "objects", *(LABELS[p] for p in protocols)], rows, left=1)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ultrasam.core.geometry import BoolArray, ByteArray, as_rgb
 from ultrasam.core.masks import box_of, decode_segmentation
+from ultrasam.core.metrics import contour
 from ultrasam.evaluation.metrics import Outcome
 from ultrasam.evaluation.protocols import BOX, POINT
 from ultrasam.evaluation.samples import Sample
@@ -85,7 +86,7 @@ def _view(image: ByteArray, truth: BoolArray, predicted: BoolArray) -> ByteArray
     for mask in (truth, predicted):
         grey = Image.fromarray(mask.astype(np.uint8) * 255)
         zoomed = np.asarray(grey.transform(size, affine, transform, Image.Resampling.NEAREST)) > 0
-        contours.append(_contour(zoomed))
+        contours.append(contour(zoomed))
     view[contours[0]] = _GREEN
     view[contours[1]] = _RED
     view[contours[0] & contours[1]] = _YELLOW
@@ -99,10 +100,3 @@ def _start(centre: float, side: float, length: int) -> float:
     if side > length:
         return (length - side) / 2
     return min(max(centre - side / 2, 0.0), length - side)
-
-
-def _contour(mask: BoolArray) -> BoolArray:
-    """The mask's pixels that have a background pixel beside them."""
-    padded = np.pad(mask, 1)
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inner
