@@ -118,6 +118,42 @@ def test_the_original_postprocess_is_told(
     assert means["logits"] > means["original"]  # its masks are too large
 
 
+def test_another_model_is_compared_object_by_object(
+    evaluate: Evaluate, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    assert evaluate(json=first, bootstrap=0) == 0
+    content = json.loads(first.read_text())
+    for row in content["objects"]:
+        row["iou"] = round(row["iou"] / 2, 6)
+    first.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert evaluate(json=second, against=first, bootstrap=0) == 0
+    assert "Mean IoU less that of `tiny` on the same objects" in capsys.readouterr().out
+    paired = json.loads(second.read_text())["paired"]
+    results = {(r["dataset"], r["protocol"]): r["iou"] for r in json.loads(second.read_text())["results"]}
+    assert len(paired["differences"]) == len(results)
+    for one in paired["differences"]:
+        assert one["difference"] == pytest.approx(results[one["dataset"], one["protocol"]] / 2, abs=1e-5)
+    data.write_text(data.read_text() + "\n")
+    assert evaluate(against=first) == 2
+    assert "is of another COCO file" in error_line(capsys)
+
+
+def test_clicks_are_counted_until_the_target(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "r.json"
+    assert evaluate("--noc", json=report, bootstrap=0) == 0
+    out = capsys.readouterr().out
+    assert "| data set | objects | NoC@85 | failed | NoC@90 | failed |" in out
+    document = json.loads(report.read_text())
+    assert [(one["dataset"], one["target"]) for one in document["clicks_needed"]] == [
+        (dataset, target) for dataset in ("a", "b", "all") for target in (0.85, 0.9)
+    ]
+    assert document["run"]["noc"] is True and "click-19" in document["calibration"]
+
+
 def test_names_that_utf8_and_a_table_cannot_hold(
     evaluate: Evaluate, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +228,9 @@ def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         (["--limit", "0"], "--limit 0"),
         (["--clicks", "-1"], "--clicks -1"),
         (["--clicks", "21"], "--clicks 21"),
+        (["--nsd-px", "-1"], "--nsd-px -1"),
+        (["--nsd-mm", "2000"], "--nsd-mm 2000"),
+        (["--against", "no-such-file.json"], "no-such-file.json does not exist"),
         (["--bootstrap", "-1"], "--bootstrap -1"),
         (["--bootstrap", "99999999999"], "--bootstrap 99999999999"),
         (["--only", "test"], "test"),

@@ -17,6 +17,7 @@ from ultrasam.cli.segment import add_engine
 from ultrasam.config import DataConfig
 
 if TYPE_CHECKING:
+    from ultrasam.evaluation.paired import Earlier
     from ultrasam.evaluation.samples import Sample, Selection
     from ultrasam.predict.model import Model
 
@@ -41,6 +42,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--markdown", metavar="FILE", help="write the tables that are printed")
     parser.add_argument(
         "--sheet", metavar="FILE.png", help="write a picture of the worst and the median cases"
+    )
+    parser.add_argument(
+        *("--against",),
+        metavar="FILE",
+        help="what --json wrote for another model on the same data: test the difference, object by object",
     )
     parser.add_argument(
         "--out", metavar="DIR", help="write evaluation.json, evaluation.md and evaluation.png into a folder"
@@ -88,7 +94,8 @@ def run(args: Namespace) -> int:
     from ultrasam.core.files import atomic_write_all, ensure_writable_dir
     from ultrasam.evaluation.evaluate import MAX_CLICKS, Tolerance, evaluate
     from ultrasam.evaluation.metrics import summarise
-    from ultrasam.evaluation.report import to_json, to_markdown
+    from ultrasam.evaluation.paired import differences, document_of
+    from ultrasam.evaluation.report import paired_table, to_json, to_markdown
     from ultrasam.evaluation.samples import Selection, select_samples
     from ultrasam.evaluation.sheet import contact_sheet
     from ultrasam.predict.model import prepare
@@ -98,6 +105,7 @@ def run(args: Namespace) -> int:
     outputs = _outputs(args)
     selection = Selection(args.only, args.share, args.split_seed, tuple(args.dataset), args.limit)
     samples = select_samples(args.data, args.images, selection)
+    other = _other(args)
     weights = find(args.model)
     for paths in outputs.values():
         for path in paths:
@@ -112,7 +120,12 @@ def run(args: Namespace) -> int:
     summaries = summarise(outcomes, args.bootstrap)
     about = [_about(model, args, selection)]
     markdown = to_markdown(f"{model.card.name} on {Path(args.data).name}", about, summaries, outcomes)
-    report = to_json(_run(model, args, selection, samples), summaries, outcomes)
+    paired = None
+    if other is not None:
+        found = differences(outcomes, other)
+        paired = document_of(found, other)
+        markdown += f"\n{paired_table(found, other.model)}"
+    report = to_json(_run(model, args, selection, samples), summaries, outcomes, paired)
     # A path or a name may hold what UTF-8 cannot, such as a lone surrogate: it is escaped as in JSON.
     contents = {path: report.encode(errors="backslashreplace") for path in outputs["json"]}
     contents |= {path: markdown.encode(errors="backslashreplace") for path in outputs["markdown"]}
@@ -124,6 +137,20 @@ def run(args: Namespace) -> int:
     if written:
         print(f"ultrasam: wrote {', '.join(written)}", file=sys.stderr)
     return 0
+
+
+def _other(args: Namespace) -> Earlier | None:
+    """The results to compare with. Raises UltrasamError if they are of other data."""
+    from ultrasam.core.errors import UltrasamError
+    from ultrasam.core.files import sha256_of, shown
+    from ultrasam.evaluation.paired import read_results
+
+    if not args.against:
+        return None
+    other = read_results(args.against)
+    if other.data != sha256_of(args.data):
+        raise UltrasamError(f"{shown(args.against)} is of another COCO file than {shown(args.data)}")
+    return other
 
 
 def _check_numbers(args: Namespace) -> None:

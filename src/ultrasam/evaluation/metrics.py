@@ -18,6 +18,8 @@ from ultrasam.evaluation.protocols import CLICK, ELLIPSE
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 ALL = "all"
+# Of numbers in a JSON file: more than the figures carry, and a third of the file.
+DECIMALS = 6
 
 Array = NDArray[np.float64]
 
@@ -231,21 +233,29 @@ def average_precision(outcomes: Sequence[Outcome]) -> Array:
 
 
 def bootstrap_interval(outcomes: Sequence[Outcome], draws: int, seed: int) -> tuple[float, float] | None:
-    """The 2.5th and 97.5th percentile of the mean IoU over `draws` samples of the cases.
+    """`mean_interval` of the IoUs."""
+    return mean_interval([(o.dataset, o.case_id, o.iou) for o in outcomes], draws, seed)
 
-    A draw takes as many cases as there are, with replacement, from each data set by itself, and all
-    objects of a case together. None without draws, or if no data set has two cases.
+
+def mean_interval(
+    values: Sequence[tuple[str, str, float]], draws: int, seed: int
+) -> tuple[float, float] | None:
+    """The 2.5th and 97.5th percentile of the mean of (data set, case, value) over `draws` samples of the
+    cases.
+
+    A draw takes as many cases as there are, with replacement, from each data set by itself, and all values of
+    a case together. None without draws, or if no data set has two cases.
     """
     cases: dict[str, dict[str, list[float]]] = {}
-    for outcome in outcomes:
-        cases.setdefault(outcome.dataset, {}).setdefault(outcome.case_id, []).append(outcome.iou)
+    for dataset, case, value in values:
+        cases.setdefault(dataset, {}).setdefault(case, []).append(value)
     if draws < 1 or max(map(len, cases.values())) < 2:
         return None
     total, count = np.zeros(draws), np.zeros(draws)
     rng = np.random.default_rng(seed)
     for members in cases.values():
-        totals = np.array([sum(ious) for ious in members.values()])
-        counts = np.array([len(ious) for ious in members.values()])
+        totals = np.array([sum(own) for own in members.values()])
+        counts = np.array([len(own) for own in members.values()])
         chosen = rng.integers(len(members), size=(draws, len(members)))
         total += totals[chosen].sum(axis=1)
         count += counts[chosen].sum(axis=1)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ultrasam.evaluation.metrics import (
     ALL,
+    DECIMALS,
     ClicksNeeded,
     Outcome,
     Summary,
@@ -16,6 +17,7 @@ from ultrasam.evaluation.metrics import (
     calibration,
     clicks_needed,
 )
+from ultrasam.evaluation.paired import Difference
 from ultrasam.evaluation.protocols import CLICK, ELLIPSE
 
 # What a prompt is called in the table.
@@ -66,9 +68,15 @@ def to_markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def to_json(run: Mapping[str, Any], summaries: Sequence[Summary], outcomes: Sequence[Outcome]) -> str:
+def to_json(
+    run: Mapping[str, Any],
+    summaries: Sequence[Summary],
+    outcomes: Sequence[Outcome],
+    paired: Mapping[str, Any] | None = None,
+) -> str:
     """One JSON object: `run` (what was evaluated), `results` (the tables), `clicks_needed`, `calibration`
-    (bins of the score by protocol) and `objects` (one row each).
+    (bins of the score by protocol), `paired` where there is something to compare with, and `objects` (one row
+    each).
     """
     protocols = dict.fromkeys(outcome.protocol for outcome in outcomes)
     document = {
@@ -82,6 +90,7 @@ def to_json(run: Mapping[str, Any], summaries: Sequence[Summary], outcomes: Sequ
             for protocol in protocols
             if protocol != ELLIPSE
         },
+        **({"paired": dict(paired)} if paired else {}),
         "objects": [
             _rounded(
                 {key: value for key, value in vars(outcome).items() if key not in ("truth", "predicted")}
@@ -151,6 +160,29 @@ def _size_table(outcomes: Sequence[Outcome]) -> str:
     return _table(["object", "objects", *(LABELS[p] for p in protocols)], rows, left=1)
 
 
+def paired_table(found: Sequence[Difference], other: str) -> str:
+    """A paragraph and a Markdown table of the differences to another model."""
+    rows = [
+        [
+            _name(one.dataset),
+            LABELS.get(one.protocol, one.protocol),
+            f"{one.objects} / {one.cases}",
+            f"{one.difference:+.3f}",
+            "" if one.interval is None else f"[{one.interval[0]:+.3f}, {one.interval[1]:+.3f}]",
+            f"{one.p:.4f}",
+        ]
+        for one in found
+        if one.protocol in LABELS and one.protocol != ELLIPSE
+    ]
+    text = (
+        f"Mean IoU less that of `{other}` on the same objects; 95 % interval by bootstrap over cases; p "
+        "two-sided, "
+        "by changing the signs of whole cases at random, of each line by itself:"
+    )
+    head = ["data set", "prompt", "objects / cases", "difference", "", "p"]
+    return f"{text}\n\n{_table(head, rows, left=3)}\n"
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
     """A Markdown table whose columns line up in plain text too; the first `left` are flush left."""
     lines = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in (header, *rows)]
@@ -172,11 +204,9 @@ def _number(value: float) -> str:
 
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Six decimals are more than the figures carry, and a third of the file."""
-
     def short(value: Any) -> Any:
         if isinstance(value, float):
-            return round(value, 6)
+            return round(value, DECIMALS)
         return [short(v) for v in value] if isinstance(value, tuple) else value
 
     return {key: short(value) for key, value in row.items()}
