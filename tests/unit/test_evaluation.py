@@ -19,7 +19,7 @@ from ultrasam.core.geometry import Frame
 from ultrasam.core.masks import box_of, encode_rle
 from ultrasam.core.metrics import iou
 from ultrasam.engines.onnx import OnnxEngine
-from ultrasam.evaluation.evaluate import evaluate, evaluate_sample
+from ultrasam.evaluation.evaluate import Asked, evaluate, evaluate_sample
 from ultrasam.evaluation.metrics import (
     Outcome,
     Summary,
@@ -32,6 +32,7 @@ from ultrasam.evaluation.protocols import (
     ellipses,
     interactive,
     jittered_box,
+    moved_point,
     two_passes,
 )
 from ultrasam.evaluation.report import to_json, to_markdown
@@ -330,7 +331,7 @@ def sample(tmp_path: Path) -> Sample:
 
 
 def test_every_object_is_evaluated_under_every_protocol(sample: Sample, tiny_model: ultrasam.Model) -> None:
-    outcomes = evaluate_sample(tiny_model, sample, 5)
+    outcomes = evaluate_sample(tiny_model, sample, Asked(5))
     protocols = ["point", "point-plain", "box", "box-jitter", "ellipse", *(f"click-{i}" for i in range(6))]
     assert sorted((o.protocol, o.annotation_id) for o in outcomes) == sorted(
         (protocol, key) for protocol in protocols for key in (0, 1)
@@ -354,14 +355,14 @@ def test_the_image_is_encoded_once(
     monkeypatch.setattr(
         OnnxEngine, "encode", lambda self, image: shapes.append(image.shape) or encode(self, image)
     )
-    evaluate_sample(tiny_model, sample, 5)
+    evaluate_sample(tiny_model, sample, Asked(5))
     assert shapes == [(1, 3, SIZE, SIZE)]
 
 
 def test_progress_and_what_was_left_out_are_told(sample: Sample, tiny_model: ultrasam.Model) -> None:
     steps: list[tuple[int, int]] = []
     with pytest.warns(UserWarning, match="3 objects left out"):
-        outcomes = evaluate(tiny_model, [sample], 0, lambda done, total: steps.append((done, total)))
+        outcomes = evaluate(tiny_model, [sample], Asked(0), lambda done, total: steps.append((done, total)))
     assert steps == [(1, 1)]
     assert {o.protocol for o in outcomes if o.protocol.startswith("click")} == {"click-0"}
 
@@ -473,7 +474,7 @@ def test_the_sheet_has_the_worst_and_the_median() -> None:
 
 
 def test_the_sheet_shows_both_contours(sample: Sample, tiny_model: ultrasam.Model, tmp_path: Path) -> None:
-    outcomes = evaluate_sample(tiny_model, sample, 0)
+    outcomes = evaluate_sample(tiny_model, sample, Asked(0))
     path = tmp_path / "sheet.png"
     path.write_bytes(contact_sheet(outcomes, [sample]))
     picture = np.asarray(Image.open(path)).astype(int)
@@ -483,3 +484,35 @@ def test_the_sheet_shows_both_contours(sample: Sample, tiny_model: ultrasam.Mode
     red, green, blue = tile.transpose(2, 0, 1)
     assert ((green > 150) & (red < 60) & (blue < 120)).sum() > 100
     assert ((red > 200) & (green < 100) & (blue < 100)).sum() > 100
+
+
+def test_prompts_are_moved_farther_in_one_direction() -> None:
+    frame = Frame(200, 100, 64)
+    start = (90.0, 50.0)
+    moves = [np.subtract(moved_point(start, 7, frame, step), start) for step in (5, 10, 20)]
+    assert np.allclose(moves[1], 2 * moves[0]) and np.allclose(moves[2], 4 * moves[0])
+    assert moved_point(start, 7, frame, 0) == start
+    x, y = moved_point(start, 7, frame, 1e6)
+    assert x in (0.0, 200.0) and y in (0.0, 100.0)
+    square = Frame(1024, 1024, 64)
+    spread = [np.subtract(moved_point((500, 500), key, square, 10), 500) for key in range(2000)]
+    assert np.std(spread) == pytest.approx(10, rel=0.05) and abs(np.mean(spread)) < 0.5
+    half, whole = (jittered_box((40, 30, 110, 70), 3, frame, amount) for amount in (0.05, 0.1))
+    assert np.allclose(2 * np.subtract(half, (40, 30, 110, 70)), np.subtract(whole, (40, 30, 110, 70)))
+
+
+def test_prompts_that_are_not_moved_are_those_of_the_protocol(
+    tiny_model: ultrasam.Model, sample: Sample
+) -> None:
+    outcomes = evaluate_sample(tiny_model, sample, Asked(0, moved=True))
+    found = {(o.protocol, o.annotation_id): (o.iou, o.score) for o in outcomes}
+    names = {protocol for protocol, _ in found}
+    assert {"moved-point-0", "moved-point-50", "moved-box-0", "moved-box-20"} <= names
+    for key in {key for _, key in found}:
+        assert found["moved-point-0", key] == pytest.approx(found["point", key])
+        assert found["moved-box-0", key] == pytest.approx(found["box", key])
+        assert found["moved-box-10", key] == pytest.approx(found["box-jitter", key])
+    text = to_markdown("t", [], summarise(outcomes, 0))
+    assert "1024ths" in text and "percent" in text
+    plain = evaluate_sample(tiny_model, sample, Asked(0))
+    assert not any(o.protocol.startswith("moved") for o in plain)

@@ -15,6 +15,7 @@ from ultrasam.core.masks import encode_rle
 from ultrasam.core.metrics import contour, surface_dice
 from ultrasam.evaluation.metrics import (
     Outcome,
+    by_application,
     by_size,
     calibration,
     clicks_needed,
@@ -148,3 +149,17 @@ def test_objects_are_sorted_by_their_share_of_the_image() -> None:
     assert {size: len(members) for size, members in found.items()} == {"small": 1, "middling": 2, "large": 2}
     text = to_markdown("t", [], [], [outcome(0.5, share=0.001), outcome(0.7, number=2, share=0.5)])
     assert "| small" in text and "| large" in text and "middling" not in text
+
+
+def test_applications_are_those_of_the_catalogue_in_its_order() -> None:
+    outcomes = [
+        outcome(0.5, number=n, dataset=name) for n, name in enumerate(["hc18", "mine", "bus_bra", "busi"])
+    ]
+    found = by_application(outcomes)
+    assert {name: len(members) for name, members in found.items()} == {
+        "breast lesions": 2,
+        "fetal head biometry": 1,
+    }
+    assert list(found) == ["breast lesions", "fetal head biometry"]
+    assert "| breast lesions" in to_markdown("t", [], [], outcomes)
+    assert "clinical application" not in to_markdown("t", [], [], outcomes[1:])

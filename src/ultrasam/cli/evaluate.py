@@ -70,6 +70,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="ask for 20 clicks and count how many an IoU of 0.85 and 0.90 takes",
     )
     parser.add_argument(
+        "--moved", action="store_true", help="also move points and boxes farther and farther off"
+    )
+    parser.add_argument(
         *("--nsd-mm",),
         type=float,
         default=1.0,
@@ -92,7 +95,7 @@ def run(args: Namespace) -> int:
     import sys
 
     from ultrasam.core.files import atomic_write_all, ensure_writable_dir
-    from ultrasam.evaluation.evaluate import MAX_CLICKS, Tolerance, evaluate
+    from ultrasam.evaluation.evaluate import MAX_CLICKS, Asked, Tolerance, evaluate
     from ultrasam.evaluation.metrics import summarise
     from ultrasam.evaluation.paired import differences, document_of
     from ultrasam.evaluation.report import paired_table, to_json, to_markdown
@@ -114,9 +117,9 @@ def run(args: Namespace) -> int:
         weights, threads=args.threads, engine=args.engine, device=args.device, postprocess=args.postprocess
     )
 
-    clicks = MAX_CLICKS - 1 if args.noc else args.clicks
+    asked = Asked(MAX_CLICKS - 1 if args.noc else args.clicks, bool(args.moved))
     tolerance = Tolerance(args.nsd_mm, args.nsd_px)
-    outcomes = evaluate(model, samples, clicks, _Progress(), tolerance)
+    outcomes = evaluate(model, samples, asked, _Progress(), tolerance)
     summaries = summarise(outcomes, args.bootstrap)
     about = [_about(model, args, selection)]
     markdown = to_markdown(f"{model.card.name} on {Path(args.data).name}", about, summaries, outcomes)
@@ -221,6 +224,7 @@ def _run(model: Model, args: Namespace, selection: Selection, samples: list[Samp
         "postprocess": model.postprocess,
         "clicks": args.clicks,
         "noc": args.noc,
+        "moved": args.moved,
         "nsd_tolerance": {"mm": args.nsd_mm, "px": args.nsd_px},
         "bootstrap": args.bootstrap,
     }

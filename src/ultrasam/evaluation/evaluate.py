@@ -11,7 +11,14 @@ from ultrasam.core.geometry import BoolArray
 from ultrasam.core.masks import encode_rle
 from ultrasam.core.metrics import dice, iou, surface_dice
 from ultrasam.evaluation.metrics import Outcome
-from ultrasam.evaluation.protocols import Encoded, Prediction, ellipses, interactive, two_passes
+from ultrasam.evaluation.protocols import (
+    Encoded,
+    Prediction,
+    ellipses,
+    interactive,
+    moved_prompts,
+    two_passes,
+)
 from ultrasam.evaluation.samples import Sample
 from ultrasam.predict.model import Model
 
@@ -19,6 +26,14 @@ from ultrasam.predict.model import Model
 MAX_CLICKS = 20
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a model for each object: `clicks` corrective ones, and whether prompts are `moved`."""
+
+    clicks: int = 5
+    moved: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class Tolerance:
 def evaluate(
     model: Model,
     samples: Sequence[Sample],
-    clicks: int = 5,
+    asked: Asked | None = None,
     progress: Progress | None = None,
     tolerance: Tolerance | None = None,
 ) -> list[Outcome]:
@@ -46,7 +61,7 @@ def evaluate(
     """
     outcomes: list[Outcome] = []
     for done, sample in enumerate(samples, start=1):
-        outcomes += evaluate_sample(model, sample, clicks, tolerance)
+        outcomes += evaluate_sample(model, sample, asked, tolerance)
         if progress is not None:
             progress(done, len(samples))
     if not outcomes:
@@ -59,9 +74,10 @@ def evaluate(
 
 
 def evaluate_sample(
-    model: Model, sample: Sample, clicks: int, tolerance: Tolerance | None = None
+    model: Model, sample: Sample, asked: Asked | None = None, tolerance: Tolerance | None = None
 ) -> list[Outcome]:
     """The objects of one image under every protocol; objects with an empty mask are left out."""
+    asked = asked or Asked()
     truths = sample.truths()
     if not truths:
         return []
@@ -69,10 +85,13 @@ def evaluate_sample(
     embedding, frame = model.encode(pixels)
 
     def predictions() -> Iterator[Prediction]:
-        yield from two_passes(Encoded(model.engine, embedding, frame), truths)
+        encoded = Encoded(model.engine, embedding, frame)
+        yield from two_passes(encoded, truths)
+        if asked.moved:
+            yield from moved_prompts(encoded, truths)
         yield from ellipses(truths)
         # The model's cache holds the embedding: the image is not encoded a second time.
-        yield from interactive(model.session(pixels), truths, clicks)
+        yield from interactive(model.session(pixels), truths, asked.clicks)
 
     return outcomes_of(sample, truths, predictions(), tolerance)
 

@@ -14,6 +14,7 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ultrasam.datasets.catalogue import APPLICATIONS, DATASETS
 from ultrasam.evaluation.protocols import CLICK, ELLIPSE
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -188,6 +189,16 @@ def clicks_needed(
 
 # Shares of the image that divide small objects from middling and these from large ones.
 SIZES = (("small", 0.0, 0.01), ("middling", 0.01, 0.1), ("large", 0.1, 1.1))
+
+
+def by_application(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """The outcomes by the name of the clinical application, of those whose data set the catalogue knows."""
+    found: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.dataset in DATASETS:
+            name = APPLICATIONS[DATASETS[outcome.dataset].application]
+            found.setdefault(name, []).append(outcome)
+    return {name: found[name] for name in APPLICATIONS.values() if name in found}
 
 
 def by_size(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:

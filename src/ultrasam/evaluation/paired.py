@@ -1,4 +1,4 @@
-"""Two models on the same objects: the difference of their mean IoU, its interval, and how likely by chance."""
+"""Two models on the same objects: the difference of their mean IoU, its interval, and if it may be chance."""
 
 from __future__ import annotations
 

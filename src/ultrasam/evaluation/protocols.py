@@ -8,6 +8,8 @@
 | box-jitter | that box, each side moved by up to 10 % of the width or height |
 | ellipse | no model: the ellipse in the exact box, with a score of 1 |
 | click-0 ... click-5 | interactive: the deepest pixel of the ground truth, then so many corrective clicks |
+| moved-point-5 ... | point, moved at random by a normal distribution of so many 1024ths of the longest side |
+| moved-box-5 ... | box, each side moved by up to so many percent of the width or height |
 
 The first four are the two passes of the UltraSam paper (`ultrasam.predict.paper`), asked at the model's own
 convention or, with `postprocess="original"`, at that of the original implementation.
@@ -36,6 +38,12 @@ BOX = "box"
 BOX_JITTER = "box-jitter"
 ELLIPSE = "ellipse"
 CLICK = "click-"
+
+MOVED_POINT = "moved-point-"
+MOVED_BOX = "moved-box-"
+# Standard deviations in pixels of an image whose longest side is 1024, and percent.
+POINT_MOVES = (0, 5, 10, 20, 50)
+BOX_MOVES = (0, 5, 10, 20)
 
 # Each side of a jittered box moves by up to this share of the box's width or height.
 JITTER = 0.1
@@ -94,6 +102,36 @@ def two_passes(encoded: Encoded, truths: Mapping[int, BoolArray]) -> Iterator[Pr
         yield from encoded.predictions(protocol, truths, answers)
 
 
+def moved_prompts(encoded: Encoded, truths: Mapping[int, BoolArray]) -> Iterator[Prediction]:
+    """The curves of `POINT_MOVES` and `BOX_MOVES`: how much worse the answer is to a prompt that is off.
+
+    An object is moved in the same direction at each step, only farther.
+    """
+    frame = encoded.frame
+    for step in POINT_MOVES:
+        places = [moved_point(centroid(truth), key, frame, step) for key, truth in truths.items()]
+        points = [Prompts((place,), (True,)) for place in places]
+        answers = encoded.second(points, encoded.first(points))
+        yield from encoded.predictions(f"{MOVED_POINT}{step}", truths, answers)
+    for step in BOX_MOVES:
+        boxes = [
+            Prompts(box=jittered_box(box_of(truth), key, frame, step / 100)) for key, truth in truths.items()
+        ]
+        answers = encoded.second(boxes, encoded.first(boxes))
+        yield from encoded.predictions(f"{MOVED_BOX}{step}", truths, answers)
+
+
+def moved_point(point: tuple[float, float], key: int, frame: Frame, step: float) -> tuple[float, float]:
+    """The point (x, y) moved by a normal distribution of `step` 1024ths of the longest side, in the image.
+
+    `key` decides the draw, as for `jittered_box`.
+    """
+    moves = np.random.default_rng([abs(key), key < 0, 1]).normal(size=2)
+    unit = step * max(frame.width, frame.height) / 1024
+    x, y = (position + unit * float(move) for position, move in zip(point, moves, strict=True))
+    return min(max(x, 0.0), float(frame.width)), min(max(y, 0.0), float(frame.height))
+
+
 def ellipses(truths: Mapping[int, BoolArray]) -> Iterator[Prediction]:
     """The baseline that needs no model: the ellipse in the exact box."""
     for key, truth in truths.items():
@@ -116,14 +154,14 @@ def interactive(session: Session, truths: Mapping[int, BoolArray], clicks: int) 
         session.reset()
 
 
-def jittered_box(box: Box, key: int, frame: Frame) -> Box:
-    """The box (x0, y0, x1, y1) with each side moved by U(-10 %, 10 %) of its width or height, cut at the
+def jittered_box(box: Box, key: int, frame: Frame, amount: float = JITTER) -> Box:
+    """The box (x0, y0, x1, y1) with each side moved by U(-amount, amount) of its width or height, cut at the
     image.
 
     `key` (any whole number, such as an annotation's id) decides the draw.
     """
     x0, y0, x1, y1 = box
-    moves = np.random.default_rng([abs(key), key < 0]).uniform(-JITTER, JITTER, 4)
+    moves = np.random.default_rng([abs(key), key < 0]).uniform(-1, 1, 4) * amount
     across, down = x1 - x0, y1 - y0
     return (
         max(0.0, x0 + float(moves[0]) * across),

@@ -13,12 +13,13 @@ from ultrasam.evaluation.metrics import (
     ClicksNeeded,
     Outcome,
     Summary,
+    by_application,
     by_size,
     calibration,
     clicks_needed,
 )
 from ultrasam.evaluation.paired import Difference
-from ultrasam.evaluation.protocols import CLICK, ELLIPSE
+from ultrasam.evaluation.protocols import CLICK, ELLIPSE, MOVED_BOX, MOVED_POINT
 
 # What a prompt is called in the table.
 LABELS = {
@@ -42,11 +43,11 @@ def to_markdown(
 ) -> str:
     """Tables of the prompts and of the corrective clicks; `about` are lines between title and tables.
 
-    With `outcomes` also tables of the size of objects and, where there were enough clicks, of how many a
-    target takes.
+    With `outcomes` also tables by the size of objects and by clinical application, and, where there were
+    enough clicks, of how many a target takes.
     """
     parts = [f"# {title}", *about]
-    prompts = [s for s in summaries if not s.protocol.startswith(CLICK)]
+    prompts = [s for s in summaries if s.protocol in LABELS]
     if prompts:
         parts.append(_prompt_table(prompts))
         parts.append(
@@ -58,13 +59,22 @@ def to_markdown(
     clicks = [s for s in summaries if s.protocol.startswith(CLICK)]
     if clicks:
         parts.append("Mean IoU after one click and so many corrective clicks:")
-        parts.append(_click_table(clicks))
+        parts.append(_curve_table(clicks, CLICK, SHOWN_CLICKS + 1))
+    for start, what in (
+        (MOVED_POINT, "point is moved, by a standard deviation of so many 1024ths of the longest side"),
+        (MOVED_BOX, "sides of the box are moved, by up to so many percent of its width or height"),
+    ):
+        if curve := [s for s in summaries if s.protocol.startswith(start)]:
+            parts += [f"Mean IoU where the {what}:", _curve_table(curve, start)]
     if needed := clicks_needed(outcomes):
         parts.append("Clicks until an IoU is reached (NoC, at most 20), and the share that never reaches it:")
         parts.append(_needed_table(needed))
     if outcomes:
         parts.append("Mean IoU by the object's share of its image (small under 1 %, large from 10 % on):")
-        parts.append(_size_table(outcomes))
+        parts.append(_means_table("object", by_size(outcomes)))
+    if len(applications := by_application(outcomes)) > 1:
+        parts.append("Mean IoU by clinical application, of the data sets that the catalogue knows:")
+        parts.append(_means_table("application", applications))
     return "\n\n".join(parts) + "\n"
 
 
@@ -126,14 +136,15 @@ def _prompt_table(summaries: Sequence[Summary]) -> str:
     return _table(header, rows, left=3)
 
 
-def _click_table(summaries: Sequence[Summary]) -> str:
-    protocols = list(dict.fromkeys(summary.protocol for summary in summaries))[: SHOWN_CLICKS + 1]
+def _curve_table(summaries: Sequence[Summary], start: str, columns: int | None = None) -> str:
+    """The mean IoU of each data set under the protocols that begin with `start`, by what follows it."""
+    protocols = list(dict.fromkeys(summary.protocol for summary in summaries))[:columns]
     means = {(summary.dataset, summary.protocol): _number(summary.iou) for summary in summaries}
     rows = [
         [_name(dataset), *(means[dataset, protocol] for protocol in protocols)]
         for dataset in dict.fromkeys(summary.dataset for summary in summaries)
     ]
-    return _table(["data set", *(p.removeprefix(CLICK) for p in protocols)], rows, left=1)
+    return _table(["data set", *(p.removeprefix(start) for p in protocols)], rows, left=1)
 
 
 def _needed_table(needed: Sequence[ClicksNeeded]) -> str:
@@ -147,17 +158,19 @@ def _needed_table(needed: Sequence[ClicksNeeded]) -> str:
     return _table(["data set", "objects", *heads], rows, left=1)
 
 
-def _size_table(outcomes: Sequence[Outcome]) -> str:
-    protocols = [p for p in dict.fromkeys(o.protocol for o in outcomes) if p in LABELS]
+def _means_table(what: str, groups: Mapping[str, Sequence[Outcome]]) -> str:
+    """The mean IoU of each group of objects by each prompt."""
+    present = {outcome.protocol for members in groups.values() for outcome in members}
+    protocols = [protocol for protocol in LABELS if protocol in present]
     rows = []
-    for size, members in by_size(outcomes).items():
+    for name, members in groups.items():
         means = []
         for protocol in protocols:
             ious = [outcome.iou for outcome in members if outcome.protocol == protocol]
             means.append(_number(sum(ious) / len(ious)) if ious else "")
         objects = len({(outcome.image_id, outcome.annotation_id) for outcome in members})
-        rows.append([size, str(objects), *means])
-    return _table(["object", "objects", *(LABELS[p] for p in protocols)], rows, left=1)
+        rows.append([name, str(objects), *means])
+    return _table([what, "objects", *(LABELS[p] for p in protocols)], rows, left=1)
 
 
 def paired_table(found: Sequence[Difference], other: str) -> str:
