@@ -32,7 +32,6 @@ from ultrasam.evaluation.protocols import (
     ellipses,
     interactive,
     jittered_box,
-    moved_point,
     two_passes,
 )
 from ultrasam.evaluation.report import to_json, to_markdown
@@ -484,35 +483,3 @@ def test_the_sheet_shows_both_contours(sample: Sample, tiny_model: ultrasam.Mode
     red, green, blue = tile.transpose(2, 0, 1)
     assert ((green > 150) & (red < 60) & (blue < 120)).sum() > 100
     assert ((red > 200) & (green < 100) & (blue < 100)).sum() > 100
-
-
-def test_prompts_are_moved_farther_in_one_direction() -> None:
-    frame = Frame(200, 100, 64)
-    start = (90.0, 50.0)
-    moves = [np.subtract(moved_point(start, 7, frame, step), start) for step in (5, 10, 20)]
-    assert np.allclose(moves[1], 2 * moves[0]) and np.allclose(moves[2], 4 * moves[0])
-    assert moved_point(start, 7, frame, 0) == start
-    x, y = moved_point(start, 7, frame, 1e6)
-    assert x in (0.0, 200.0) and y in (0.0, 100.0)
-    square = Frame(1024, 1024, 64)
-    spread = [np.subtract(moved_point((500, 500), key, square, 10), 500) for key in range(2000)]
-    assert np.std(spread) == pytest.approx(10, rel=0.05) and abs(np.mean(spread)) < 0.5
-    half, whole = (jittered_box((40, 30, 110, 70), 3, frame, amount) for amount in (0.05, 0.1))
-    assert np.allclose(2 * np.subtract(half, (40, 30, 110, 70)), np.subtract(whole, (40, 30, 110, 70)))
-
-
-def test_prompts_that_are_not_moved_are_those_of_the_protocol(
-    tiny_model: ultrasam.Model, sample: Sample
-) -> None:
-    outcomes = evaluate_sample(tiny_model, sample, Asked(0, moved=True))
-    found = {(o.protocol, o.annotation_id): (o.iou, o.score) for o in outcomes}
-    names = {protocol for protocol, _ in found}
-    assert {"moved-point-0", "moved-point-50", "moved-box-0", "moved-box-20"} <= names
-    for key in {key for _, key in found}:
-        assert found["moved-point-0", key] == pytest.approx(found["point", key])
-        assert found["moved-box-0", key] == pytest.approx(found["box", key])
-        assert found["moved-box-10", key] == pytest.approx(found["box-jitter", key])
-    text = to_markdown("t", [], summarise(outcomes, 0))
-    assert "1024ths" in text and "percent" in text
-    plain = evaluate_sample(tiny_model, sample, Asked(0))
-    assert not any(o.protocol.startswith("moved") for o in plain)
