@@ -15,7 +15,7 @@ class DataConfig:
 
     Args:
         annotations: COCO file; image keys `dataset` and `case_id` are used where they exist.
-        images: folder of the images; empty means the folder `images` beside the COCO file.
+        images: folder of the images; empty means the folder `images` beside the COCO file, or its own.
         cache: folder for images and masks at training size; empty means the user's cache folder.
         validation_share: share of the cases of each data set held out of training.
         split_seed: seed of the split by case.

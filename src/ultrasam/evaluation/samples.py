@@ -82,7 +82,7 @@ def select_samples(
     selection = selection or Selection()
     coco = read_coco(data)
     data = Path(data)
-    folder = _image_folder(data, images)
+    folder = image_folder(data, images)
     objects = coco.by_image()
     # Training splits the cases of all images that have annotations: the split is made before any filter.
     grouped = [(image, group_of(image, data)) for image in coco.images if objects[image.id]]
@@ -110,7 +110,10 @@ def _has_mask(annotation: CocoAnnotation) -> bool:
     return bool(annotation.segmentation) and not annotation.iscrowd
 
 
-def _image_folder(data: Path, images: AnyPath | None) -> Path:
+def image_folder(data: Path, images: AnyPath | None = None) -> Path:
+    """Where the names of files in a COCO file lead from: `images` if it is given, else the folder `images`
+    beside the file if there is one, else its own. Raises UltrasamError if `images` is no folder.
+    """
     if images is None:
         beside = data.parent / "images"
         return beside if beside.is_dir() else data.parent

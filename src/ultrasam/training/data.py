@@ -19,6 +19,7 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.geometry import FloatArray, to_tensor
 from ultrasam.core.masks import box_of
 from ultrasam.datasets.splits import held_out_groups
+from ultrasam.evaluation.samples import image_folder
 from ultrasam.training.augment import apply_warp, random_intensity, random_warp
 from ultrasam.training.cache import CachedImage, TrainingCache, open_cache
 from ultrasam.training.prompts import first_prompt
@@ -74,7 +75,7 @@ def load_split(config: TrainConfig) -> tuple[TrainingCache, list[CachedImage], l
     if not data.annotations:
         raise UltrasamError("no training data: name a COCO file with --data FILE")
     annotations = Path(data.annotations)
-    images = Path(data.images) if data.images else annotations.parent / "images"
+    images = Path(data.images) if data.images else image_folder(annotations)
     root = Path(data.cache) if data.cache else default_cache_root()
     cache = open_cache(annotations, images, config.model.image_size, root)
     known = sorted({image.dataset for image in cache.index})
