@@ -370,6 +370,12 @@ def test_a_copy_of_a_test_image_in_another_set_is_not_trained_on(built: Path, tm
     (pair,) = [one for one in pairs if f"busi/images/{victim['file_name']}" in one["images"]]
     assert f"bus_bra/images/{test['file_name']}" in pair["images"] and pair["distance"] == 0
     assert "near a test" in (tmp_path / "lists" / "cases.csv").read_text()
+    # Nor where the set of the test is built, but does not go in itself.
+    others = make_lists(built, tmp_path / "others", OPTIONS, only=["busi", "hc18"])
+    assert others["near duplicates"] == {"pairs": 1, "images left out for a test": 1}
+    assert set(others["counts"]) == set(others["sets"]) == {"busi", "hc18"}
+    assert "\nbus_bra," not in (tmp_path / "others" / "cases.csv").read_text()
+    assert victim["id"] not in [i["id"] for _, c in parts(tmp_path / "others", "busi") for i in c["images"]]
     alone = make_lists(built, tmp_path / "alone", replace(OPTIONS, duplicates=False))
     assert alone["near duplicates"] == {"pairs": 0, "images left out for a test": 0}
 

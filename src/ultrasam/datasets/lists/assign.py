@@ -46,7 +46,7 @@ def assign(
     """
     if options.paper_split:
         return _assign_images(items, options), []
-    tests = [_test_part(item) for item in items]
+    tests = [test_part(item) for item in items]
     # A set with masks in its test part only, as abdomen_us, is trained on.
     others = {item.dataset for item, test in zip(items, tests, strict=True) if test != "test_extra"}
     tests = [test if item.dataset in others else None for item, test in zip(items, tests, strict=True)]
@@ -74,7 +74,8 @@ def assign(
     return parts, remarks
 
 
-def _test_part(item: Item) -> Part | None:
+def test_part(item: Item) -> Part | None:
+    """The part of an image that its source holds out for tests; None for others."""
     if item.part != _TESTED_BY.get(item.dataset, "test"):
         return None
     return "test" if item.dataset in OFFICIAL else "test_extra"

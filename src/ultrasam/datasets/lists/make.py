@@ -31,11 +31,11 @@ from ultrasam import __version__
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_write, atomic_write_text, reason, shown
 from ultrasam.core.workplace import HIDDEN, is_temporary, own_folder, remove_temporary_files
-from ultrasam.datasets.lists.assign import Part, assign
+from ultrasam.datasets.lists.assign import Part, assign, test_part
 from ultrasam.datasets.lists.groups import Groups, Item, Pair, duplicate_groups
 from ultrasam.datasets.lists.merge import Merge, Tell
 from ultrasam.datasets.lists.options import ListOptions
-from ultrasam.datasets.lists.sources import chosen_sets, items_of, of_unknown_organs
+from ultrasam.datasets.lists.sources import chosen_sets, guarded_sets, items_of, of_unknown_organs
 from ultrasam.datasets.results import size_of
 
 HOW, CASES, DUPLICATES = "how.json", "cases.csv", "duplicates.json"
@@ -62,11 +62,13 @@ def make_lists(
     """
     sets, remarks = chosen_sets(built, options, only)
     remarks += of_unknown_organs(sets)
+    guarded = guarded_sets(built, sets, options)
     state = {
         "made_by": f"ultrasam {__version__}: data split",
         "code": _code(),
         "options": asdict(options),
         "sets": {one.id: one.about for one in sets},
+        "tests beside them": {one.id: one.about["sha256"] for one in guarded},
     }
     before = _earlier(out, state)
     if before is not None:
@@ -78,18 +80,22 @@ def make_lists(
         items = [item for one in sets for item in items_of(one, sets, options)]
         if not items:
             raise UltrasamError(f"no image is left of the sets in {shown(built)}: build them again")
+        tests = [
+            item for one in guarded for item in items_of(one, sets, options) if test_part(item) == "test"
+        ]
         groups, pairs = Groups(), list[Pair]()
         if options.duplicates and not options.paper_split:
             told = lambda done, total: tell("near-duplicates", done, total)  # noqa: E731
-            groups, pairs = duplicate_groups(items, options, jobs, told)
-        parts, more = assign(items, groups.of, options)
+            groups, pairs = duplicate_groups([*items, *tests], options, jobs, told)
+        parts, more = assign([*items, *tests], groups.of, options)
+        parts = parts[: len(items)]
         part_of = {item.id: part for item, part in zip(items, parts, strict=True)}
         if len(part_of) < len(items):
             raise UltrasamError("two images have one id: `ultrasam data verify` says which, build them again")
         merge = Merge(built, out, options, state, sets)
         counts, cleaning = merge.run(part_of, jobs, tell)
         _write_cases(out / CASES, items, groups, parts)
-        _write_pairs(out / DUPLICATES, items, pairs, state)
+        _write_pairs(out / DUPLICATES, [*items, *tests], pairs, state)
         how = state | {
             "counts": counts,
             "cleaning": cleaning,
@@ -133,7 +139,8 @@ def _earlier(out: Path, state: Json) -> Json | None:
         return None
     other = [key for key in state if how.get(key) != json.loads(json.dumps(state[key]))]
     if other:
-        what = _WORDS.get(other[-1], other[-1])
+        first = next((key for key in ("sets", "options") if key in other), other[-1])
+        what = _WORDS.get(first, first)
         raise UltrasamError(f"{shown(out)} holds lists made otherwise (other {what}), which stay: {advice}")
     files = how.get("files", {})
     whole = files and all(size_of(out / name) == size for name, size in files.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, sha256_of, shown
 from ultrasam.datasets.catalogue import DATASETS
+from ultrasam.datasets.lists.assign import OFFICIAL
 from ultrasam.datasets.lists.groups import Item
 from ultrasam.datasets.lists.options import ALLOWED, ListOptions
 from ultrasam.datasets.results import ANNOTATIONS, MANIFEST
@@ -89,6 +91,20 @@ def chosen_sets(built: Path, options: ListOptions, only: Sequence[str]) -> tuple
                 f"{shown(one.folder / ANNOTATIONS)} has changed since it was built: build it again"
             )
     return sets, remarks
+
+
+def guarded_sets(built: Path, sets: Sequence[BuiltSet], options: ListOptions) -> list[BuiltSet]:
+    """The sets in `built` with an official test that do not go in, for their licence or because others were
+    named: a copy of their test images is not trained on either.
+    """
+    chosen = {one.id for one in sets}
+    found: list[BuiltSet] = []
+    if options.duplicates and not options.paper_split:
+        for folder in built_sets(built):
+            if folder.name in OFFICIAL and folder.name not in chosen:
+                with contextlib.suppress(UltrasamError):  # one that is not finished
+                    found.append(_opened(folder))
+    return found
 
 
 def of_unknown_organs(sets: Sequence[BuiltSet]) -> list[str]:
