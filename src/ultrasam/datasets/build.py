@@ -201,7 +201,7 @@ def code_of(dataset: Dataset) -> str:
 def _form() -> str:
     """SHA-256 of the code that COCO files, reports and manifests depend on."""
     here = Path(__file__).parent
-    return _hashed(__version__, [here / "plan.py", here / "results.py"])
+    return _hashed(__version__, [here / name for name in ("plan.py", "results.py", "stream.py")])
 
 
 def _hashed(text: str, files: Iterable[Path]) -> str:

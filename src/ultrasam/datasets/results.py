@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 from ultrasam import __version__
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import atomic_open, atomic_write_text, reason, sha256_of, shown
+from ultrasam.core.files import atomic_write_text, reason, sha256_of, shown
 from ultrasam.core.workplace import HIDDEN
 from ultrasam.datasets.catalogue import Dataset
 from ultrasam.datasets.convert import BuildStopped, Json
 from ultrasam.datasets.journal import Journal, relative
 from ultrasam.datasets.plan import Plan, first_of
+from ultrasam.datasets.stream import CocoStream
 
 Status = Literal["complete", "incomplete", "failed"]
 
@@ -90,7 +91,7 @@ def write_results(
     stale |= {e["image"]["file_name"] for group in journal.all_of(others) for e in group["entries"]}
     try:
         for annotator in annotators:
-            _write_coco(folder / annotation_file(annotator), dataset, annotator, lambda: journal.all_of(keys))
+            _write_coco(folder / annotation_file(annotator), dataset, annotator, journal.all_of(keys))
         _remove_stale(folder, annotators, stale - pictures.keys())
         _write_json(folder / REPORT, report)
         manifest = {
@@ -231,8 +232,8 @@ def count_differences(dataset: Dataset, images: int, tests: int, cases: int) -> 
     ]
 
 
-def _write_coco(path: Path, dataset: Dataset, annotator: str, groups: Callable[[], Iterator[Json]]) -> None:
-    """One entry in a line, written as they are read: the file may be larger than the memory."""
+def _write_coco(path: Path, dataset: Dataset, annotator: str, groups: Iterable[Json]) -> None:
+    """The images that an annotator has drawn in, as the groups come."""
     info = {
         "description": dataset.name,
         "url": dataset.url,
@@ -247,27 +248,15 @@ def _write_coco(path: Path, dataset: Dataset, annotator: str, groups: Callable[[
         for number, category in enumerate(dataset.categories, 1)
     ]
 
-    def images() -> Iterator[Json]:
-        for group in groups():
+    with CocoStream(path, info, categories) as file:
+        for group in groups:
             for entry in group["entries"]:
-                drawn = annotator in entry["annotations"]
-                if drawn or (dataset.keep_negatives and not annotator):
-                    image = entry["image"] | ({} if drawn else {"negative": True})
-                    yield {key: value for key, value in image.items() if value is not None}
-
-    def annotations() -> Iterator[Json]:
-        for group in groups():
-            for entry in group["entries"]:
-                for one in entry["annotations"].get(annotator, []):
-                    yield one | {"iscrowd": 0}
-
-    with atomic_open(path) as file:
-        file.write(f'{{"info": {json.dumps(info)},\n"images": ['.encode())
-        for part, entries in (("", images()), ('],\n"annotations": [', annotations())):
-            file.write(part.encode())
-            for number, entry in enumerate(entries):
-                file.write(f"{',' if number else ''}\n{json.dumps(entry, allow_nan=False)}".encode())
-        file.write(f'],\n"categories": {json.dumps(categories)}}}\n'.encode())
+                own = entry["annotations"].get(annotator)
+                if own is None and (annotator or not dataset.keep_negatives):
+                    continue
+                image = entry["image"] | ({"negative": True} if own is None else {})
+                known = {key: value for key, value in image.items() if value is not None}
+                file.add(known, (one | {"iscrowd": 0} for one in own or []))
 
 
 def _remove_stale(folder: Path, annotators: list[str], stale: set[str]) -> None:

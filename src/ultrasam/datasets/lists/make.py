@@ -190,5 +190,6 @@ def _write_pairs(path: Path, items: Sequence[Item], pairs: Sequence[Pair], state
 def _code() -> str:
     """SHA-256 of the code that lists depend on."""
     here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parent / "likeness.py", here.parent / "index.py"]
+    shared = (here.parent / name for name in ("likeness.py", "index.py", "stream.py"))
+    files = [*sorted(here.glob("*.py")), *shared]
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any
 
-from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import atomic_open, ensure_writable_dir, reason, shown
+from ultrasam.core.files import atomic_open, ensure_writable_dir
 from ultrasam.datasets.index import IndexWriter
+from ultrasam.datasets.stream import CocoStream
 
 Json = dict[str, Any]
 
@@ -41,25 +38,18 @@ class CocoWriter:
         agnostic: bool = False,
         index: Path | None = None,
     ) -> None:
-        self.path = path
-        self.images = self.objects = 0
+        own = [OBJECT] if agnostic else list(categories)
         self._agnostic = agnostic
-        self._categories = [OBJECT] if agnostic else list(categories)
-        self._info = dict(info)
         self._root = relative(built, path.parent)
-        self._index = (
-            None if index is None else IndexWriter(index, self._categories, info, relative(built, index))
-        )
+        self._coco = CocoStream(path, info, own)
+        self._index = None if index is None else IndexWriter(index, own, info, relative(built, index))
 
     def __enter__(self) -> CocoWriter:
-        ensure_writable_dir(self.path.parent)
+        ensure_writable_dir(self._coco.path.parent)
         with ExitStack() as opened:  # what is open is closed if the next cannot be
-            self._file = opened.enter_context(atomic_open(self.path))
-            # Annotations follow all images, so until then they wait in a file of their own.
-            self._waiting = opened.enter_context(TemporaryFile(dir=self.path.parent))
+            opened.enter_context(self._coco)
             if self._index is not None:
                 opened.enter_context(self._index)
-            self._file.write(f'{{"info": {json.dumps(self._info)},\n"images": ['.encode())
             self._open = opened.pop_all()
         return self
 
@@ -69,37 +59,12 @@ class CocoWriter:
         name = f"{dataset}/images/{image['file_name']}"
         if self._index is not None:
             self._index.add(image | {"file_name": name}, own)
-        self._line(self._file, self.images, image | {"file_name": f"{self._root}/{name}"})
-        for one in own:
-            self._line(self._waiting, self.objects, one)
-            self.objects += 1
-        self.images += 1
-
-    def _line(self, file: Any, number: int, content: Json) -> None:
-        text = json.dumps(content, allow_nan=False)
-        try:
-            file.write(f"{',' if number else ''}\n{text}".encode())
-        except OSError as error:
-            raise UltrasamError(
-                f"{shown(self.path)} cannot be written ({reason(error)}): free some space"
-            ) from error
+        self._coco.add(image | {"file_name": f"{self._root}/{name}"}, own)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._open.__exit__(kind, error, trace)
-            return
-        with self._open:  # closes, and gives the file its name, after the lines below
-            try:
-                self._file.write(b'],\n"annotations": [')
-                self._waiting.seek(0)
-                shutil.copyfileobj(self._waiting, self._file, 1 << 20)
-                self._file.write(f'],\n"categories": {json.dumps(self._categories)}}}\n'.encode())
-            except OSError as failed:
-                raise UltrasamError(
-                    f"{shown(self.path)} cannot be written ({reason(failed)}): free some space"
-                ) from failed
+        self._open.__exit__(kind, error, trace)
 
 
 def relative(target: Path, folder: Path) -> str:

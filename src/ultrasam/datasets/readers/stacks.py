@@ -10,6 +10,7 @@ import numpy as np
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import check_file, shown
+from ultrasam.datasets.readers.folders import files, find_folder, pairs
 from ultrasam.datasets.readers.masks import by_label, check_labels, on_grid
 from ultrasam.datasets.readers.volumes import (
     Plane,
@@ -80,6 +81,17 @@ def load_slice(scan: Path, masks: Mapping[str, Path], names: Mapping[int, str], 
         on_grid(labels != 0, pixels.shape, path)
         objects += by_label(labels, names, annotator)
     return Sample(pixels, tuple(objects), slice_spacing(scan))
+
+
+def channel_records(raw: Path, names: Mapping[int, str], split: str = "") -> Iterator[Found]:
+    """The images of a set in the folders image_mha and label_mha, N.mha in both, for `load_channels`."""
+    root = find_folder(raw, "image_mha", "label_mha")
+    images, labels = files(root / "image_mha"), files(root / "label_mha")
+    matched, problems = pairs(images, labels, r"(\d+)\.mha", r"(\d+)\.mha")
+    yield from problems
+    for number, image, label in matched:
+        load = partial(load_channels, image, label, names)
+        yield Record(case=number, files=(image, label), load=load, split=split)
 
 
 def load_channels(scan: Path, mask: Path, names: Mapping[int, str]) -> Sample:
