@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.actions import Actions, add_actions, run_action
 from ultrasam.cli.data_build import ACTIONS as BUILD_ACTIONS
 from ultrasam.cli.data_split import add_split_arguments, run_split
 from ultrasam.cli.main import one_line
@@ -28,16 +29,11 @@ Group = tuple[str, str, list["Dataset"]]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    actions = parser.add_subcommands(dest="action", metavar="ACTION")
-    for name, (text, add, _) in ACTIONS.items():
-        below = type(parser)(description=f"{text[0].upper()}{text[1:]}.")
-        add(below)
-        below.add_argument("--json", action="store_true", help="print one JSON object")
-        actions.add_subcommand(name, below, help=text)
+    add_actions(parser, ACTIONS)
 
 
 def run(args: Namespace) -> int:
-    return ACTIONS[args.action][2](args[args.action])
+    return run_action(args, ACTIONS)
 
 
 def _add_list_arguments(parser: ArgumentParser) -> None:
@@ -202,7 +198,7 @@ def _wrapped(text: str, first: int, rest: int) -> list[str]:
     )
 
 
-ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Namespace], int]]] = {
+ACTIONS: Actions = {
     "list": ("the data sets by application: images, terms, converter", _add_list_arguments, _run_list),
     "show": (
         "all that is known of a data set: licence, the steps to get it, its files",

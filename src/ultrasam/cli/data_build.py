@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.actions import Actions
 from ultrasam.cli.data_own import add_own_arguments, own_sets
 from ultrasam.cli.main import one_line
 from ultrasam.cli.terminal import MAX_JOBS, StatusLine, check_jobs, remark
@@ -343,7 +344,7 @@ class Progress:
         self._status.write("")
 
 
-ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Namespace], int]]] = {
+ACTIONS: Actions = {
     "build": (
         "convert downloaded sets, or your own data, to PNG images and COCO files",
         add_build_arguments,

@@ -6,26 +6,21 @@ The exit code is 0 if all data were there, 1 if something was made of a part of 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.actions import Actions, add_actions, run_action
 from ultrasam.cli.main import one_line
 from ultrasam.cli.terminal import remark
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    actions = parser.add_subcommands(dest="action", metavar="WHAT")
-    for name, (text, add, _) in ACTIONS.items():
-        below = type(parser)(description=f"{text[0].upper()}{text[1:]}.")
-        add(below)
-        below.add_argument("--json", action="store_true", help="print one JSON object")
-        actions.add_subcommand(name, below, help=text)
+    add_actions(parser, ACTIONS, "WHAT")
 
 
 def run(args: Namespace) -> int:
-    return ACTIONS[args.action][2](args[args.action])
+    return run_action(args, ACTIONS)
 
 
 def _add_fig2_arguments(parser: ArgumentParser) -> None:
@@ -60,7 +55,7 @@ def _run_fig2(args: Namespace) -> int:
     return 0 if found.complete else 1
 
 
-ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Namespace], int]]] = {
+ACTIONS: Actions = {
     "fig2": ("Fig. 2: objects and images of each clinical application", _add_fig2_arguments, _run_fig2),
 }
 """What may follow `ultrasam reproduce`: a short help, what adds its arguments, what runs it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,15 +79,20 @@ def summarise(outcomes: Sequence[Outcome], draws: int = 1000, seed: int = 0) -> 
     """One summary per data set and protocol, in the order in which they come, then `ALL` if there are
     several.
     """
-    datasets = list(dict.fromkeys(outcome.dataset for outcome in outcomes))
     protocols = list(dict.fromkeys(outcome.protocol for outcome in outcomes))
     summaries = []
-    for dataset in [*datasets, ALL] if len(datasets) > 1 else datasets:
+    for dataset in with_all(outcome.dataset for outcome in outcomes):
         for protocol in protocols:
             members = [o for o in outcomes if o.protocol == protocol and dataset in (o.dataset, ALL)]
             if members:
                 summaries.append(_summary(dataset, protocol, members, draws, seed))
     return summaries
+
+
+def with_all(datasets: Iterable[str]) -> list[str]:
+    """Each data set once, in the order in which they come, then `ALL` if there are several."""
+    names = list(dict.fromkeys(datasets))
+    return [*names, ALL] if len(names) > 1 else names
 
 
 def _summary(dataset: str, protocol: str, outcomes: Sequence[Outcome], draws: int, seed: int) -> Summary:
@@ -175,8 +180,7 @@ def clicks_needed(
     if not series or any(cap - 1 not in ious for ious in series.values()):
         return []
     found = []
-    datasets = list(dict.fromkeys(dataset for dataset, _, _ in series))
-    for dataset in [*datasets, ALL] if len(datasets) > 1 else datasets:
+    for dataset in with_all(dataset for dataset, _, _ in series):
         members = [ious for (name, _, _), ious in series.items() if dataset in (name, ALL)]
         for target in targets:
             firsts = [next((n + 1 for n in range(cap) if ious[n] >= target), None) for ious in members]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import AnyPath, check_file, reason, shown
-from ultrasam.evaluation.metrics import ALL, DECIMALS, Outcome, mean_interval
+from ultrasam.evaluation.metrics import ALL, DECIMALS, Outcome, mean_interval, with_all
 
 Key = tuple[str, int, int, str]
 """Data set, image, annotation and protocol of an object's result."""
@@ -77,10 +77,9 @@ def differences(
     ]
     if not rows:
         raise UltrasamError("the two evaluations have no object in common: evaluate both on the same file")
-    datasets = list(dict.fromkeys(outcome.dataset for outcome, _ in rows))
     protocols = list(dict.fromkeys(outcome.protocol for outcome, _ in rows))
     found = []
-    for dataset in [*datasets, ALL] if len(datasets) > 1 else datasets:
+    for dataset in with_all(outcome.dataset for outcome, _ in rows):
         for protocol in protocols:
             own = [(o, d) for o, d in rows if o.protocol == protocol and dataset in (o.dataset, ALL)]
             if own:
