@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import get_args, get_type_hints
@@ -15,8 +16,10 @@ from tests.synthetic import write_coco  # noqa: E402
 
 from ultrasam.cli.main import main  # noqa: E402
 from ultrasam.config import ModelConfig  # noqa: E402
+from ultrasam.export.folder import load_run  # noqa: E402
 from ultrasam.models.efficientnet_lite import VARIANTS  # noqa: E402
 from ultrasam.recipes import recipe_names, recipe_path  # noqa: E402
+from ultrasam.training.model import build_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -53,36 +56,57 @@ def data(tmp_path_factory):
         (["lite", "--prompts.point=0", "--prompts.box=0", "--prompts.calliper=0"], "not all 0"),
         (["lite", "--augment.scale_min", "2"], "scale_min"),
         (["lite", "--loss.dice", "-1"], "loss"),
+        (["ultrasam-vit-b", "--optim.steps", "100"], "milestones ascend"),
+        (["ultrasam-vit-b", "--optim.milestones", "[5, 4]"], "milestones ascend"),
+        (["ultrasam-vit-b", "--optim.milestones", "[100, 200]"], "milestones ascend"),
+        (["lite", "--optim.milestones", "[1000]"], 'schedule "steps" alone'),
+        (["lite", "--optim.schedule", "steps"], 'schedule "steps" alone'),
+        (["lite", "--model.architecture", "vit-b"], "prompts.calliper is 0"),
+        (["lite", "--model.dropout", "0.1"], "dropout, checkpointing and tuning for a SAM"),
+        (["unknown.yaml"], "colour"),
     ],
 )
 def test_mistakes_of_the_train_verb_are_one_line(arguments, word, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\x89PNG\xff")
     (tmp_path / "flat.yaml").write_text("model: 3")
+    (tmp_path / "unknown.yaml").write_text("model: {colour: 3}")
     assert main(["train", *arguments]) == 2
     captured = capsys.readouterr()
     assert word in captured.err and len(captured.err.strip().splitlines()) == 1
     assert "Traceback" not in captured.err
 
 
+STARS = {
+    "busbra": "breast_lesion",
+    "mmotu2d": "ovarian_tumour",
+    "gist514": "gastrointestinal_stromal_tumour",
+}
+
+
+def model_config(run):
+    return ModelConfig(**json.loads((run / "config.json").read_text())["model"])
+
+
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_parses_and_makes_a_step(name, data, tmp_path):
+def test_every_recipe_parses_and_makes_a_step(name, data, tmp_path, capsys):
+    out = tmp_path / "run"
     arguments = [
-        *("train", name, "--out", str(tmp_path / "run"), f"--data={data[0]}"),
-        *(
-            "--data.cache",
-            str(data[1]),
-            "--model.image_size",
-            "64",
-            "--optim.steps",
-            "1",
-            "--optim.batch_size",
-            "1",
-        ),
-        *("--threads", "1"),
+        *("train", name, "--out", str(out), f"--data={data[0]}", "--data.cache", str(data[1])),
+        *("--optim.batch_size", "2", "--threads", "1", "--workers", "0", "--validate_images", "2"),
     ]
+    assert main(["train", name, "--check"]) == 0
+    if "architecture: lite" in capsys.readouterr().out:
+        arguments += ["--model.image_size", "64", "--optim.steps", "1"]
+    else:  # a schedule of steps needs some
+        arguments += ["--model.architecture", "tiny", "--model.image_size", "128"]
+        arguments += ["--optim.steps", "3", "--optim.milestones", "[2]", "--optim.at_once", "1"]
+        arguments += ["--optim.objects_at_once", "1"]
     assert main(arguments) == 0
-    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    assert (out / "weights.safetensors").is_file()
+    model, _ = load_run(out)
+    before = build_model(model_config(out))
+    assert model.state_dict().keys() == before.state_dict().keys()  # a lora is merged
 
 
 def test_the_help_is_about_options(capsys):
@@ -113,6 +137,28 @@ def test_mistakes_of_the_other_verbs_are_named(arguments, message, capsys, tmp_p
 def test_a_recipe_by_name_may_be_an_option(capsys):
     assert main(["train", "--recipe", "lite-smoke", "--check"]) == 0
     assert "steps: 150" in capsys.readouterr().out
+
+
+def test_a_recipe_says_how_it_differs_from_its_base(capsys, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("base: lite-smoke  # quick\noptim: {steps: 7}\n")
+    for arguments in ([str(own)], ["--recipe", str(own)], [f"--recipe={own}"]):
+        assert main(["train", *arguments, "--check"]) == 0
+        text = capsys.readouterr().out
+        assert "steps: 7" in text and "image_size: 128" in text and "base" not in text
+    own.write_text("base: nothing\n")
+    assert main(["train", str(own), "--check"]) == 2
+    assert "no recipe 'nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "application"), STARS.items())
+def test_a_star_recipe_leaves_the_organ_of_its_test_out(name, application, capsys):
+    assert main(["train", f"ultrasam-star-{name}", "--check"]) == 0
+    star = capsys.readouterr().out
+    assert main(["train", "ultrasam-vit-b", "--check"]) == 0
+    whole = capsys.readouterr().out.splitlines()
+    held = [line.strip() for line in star.splitlines() if line not in whole]
+    assert held == [f"out: runs/ultrasam-star-{name}", "hold_out:", f"- {application}"]
 
 
 def test_a_recipe_may_be_an_option(capsys):

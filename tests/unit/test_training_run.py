@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,8 +29,9 @@ from ultrasam.export.folder import CardText, export_folder, load_run  # noqa: E4
 from ultrasam.export.onnx import fold_batch_norm, round_to_half  # noqa: E402
 from ultrasam.recipes import recipe_path  # noqa: E402
 from ultrasam.training.data import TrainingSamples, load_split, training_loader  # noqa: E402
-from ultrasam.training.promptable import PromptableModule, build_model  # noqa: E402
-from ultrasam.training.run import AtomicCheckpoints, check_same_settings, initialise, train  # noqa: E402
+from ultrasam.training.model import build_model, initialise  # noqa: E402
+from ultrasam.training.promptable import PromptableModule, _chosen  # noqa: E402
+from ultrasam.training.run import AtomicCheckpoints, check_same_settings, train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -209,13 +211,12 @@ def test_training_learns(data):
     torch.manual_seed(0)
     cache, images, _ = load_split(config)
     module = PromptableModule(config)
-    module._log = lambda *_: None  # no trainer to log to
-    batch = next(iter(training_loader(TrainingSamples(cache, images, config), config, lambda: 0)))
-    batch.step = 0
+    (batch,) = next(iter(training_loader(TrainingSamples(cache, images, config), config, lambda: 0)))
     optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)
     losses = []
     for _ in range(25):
-        loss = module.training_step(batch, 0)
+        terms = module.two_passes(batch, 0)
+        loss = terms["1/total"] + terms["2/total"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -246,25 +247,25 @@ def test_box_feedback_replaces_points_by_the_box_of_the_mask(data):
     config = replace(config, prompts=PromptConfig(box_feedback=1.0))
     module = PromptableModule(config)
     cache, images, _ = load_split(config)
-    batch = next(iter(training_loader(TrainingSamples(cache, images, config), config, lambda: 0)))
+    (batch,) = next(iter(training_loader(TrainingSamples(cache, images, config), config, lambda: 0)))
     n = len(batch.target)
     batch.kind = torch.arange(n) % 2  # point, box, point, ...
     mask = torch.full((n, 1, 32, 32), -1.0)
     mask[:, :, 4:10, 6:20] = 1
-    points, labels = module._box_feedback(np.random.default_rng(0), batch, batch.points, batch.labels, mask)
+    points, labels = module._box_feedback(batch, batch.points, batch.labels, mask)
     assert labels[0, :2].tolist() == [2, 3]
     assert points[0, :2].ravel().tolist() == [12, 8, 40, 20]
     torch.testing.assert_close(points[1], batch.points[1])
 
 
-def test_feedback_is_the_single_mask_or_the_best_alternative(data):
-    module = PromptableModule(config_of(data, Path("unused")))
+def test_feedback_is_the_single_mask_or_the_best_alternative():
     masks = torch.arange(4.0).expand(200, 4)[:, :, None, None].expand(200, 4, 2, 2)
+    batch = SimpleNamespace(coins=torch.linspace(0, 1, 200)[:, None])
     iou = torch.tensor([[0.9, 0.1, 0.8, 0.2]]).expand(200, 4)
-    chosen = module._chosen(np.random.default_rng(0), masks, iou)
+    chosen = _chosen(batch, masks, iou)
     assert chosen.shape == (200, 1, 2, 2)
     counts = torch.bincount(chosen[:, 0, 0, 0].long(), minlength=4).tolist()
-    assert counts[1] == counts[3] == 0 and 70 < counts[0] < 130
+    assert counts == [100, 0, 100, 0]
 
 
 @pytest.mark.parametrize("clicks", [0, 1, 2])
@@ -273,7 +274,6 @@ def test_later_passes_see_the_mask_and_the_clicks(data, clicks, monkeypatch):
     config = replace(config_of(data, Path("unused")), prompts=PromptConfig(max_clicks=clicks, box_feedback=0))
     cache, images, _ = load_split(config)
     module = PromptableModule(config)
-    module._log = lambda *_: None  # no trainer to log to
     calls = []
     decode = module.model.decode
 
@@ -282,12 +282,11 @@ def test_later_passes_see_the_mask_and_the_clicks(data, clicks, monkeypatch):
         return decode(embedding, points, labels, mask, has_mask)
 
     monkeypatch.setattr(module.model, "decode", spy)
-    batch = next(iter(training_loader(TrainingSamples(cache, images, config), config, lambda: 0)))
+    (batch,) = next(iter(training_loader(TrainingSamples(cache, images, config), config, lambda: 0)))
     seen = set()
     for step in range(12):
-        batch.step = step
         calls.clear()
-        module.training_step(batch, 0)
+        module.two_passes(batch, step)
         given = len(calls) - 1 if calls[-1][0] > 3 else 0
         seen.add(given)
         assert [tokens for tokens, *_ in calls] == [3, *(range(4, 4 + given) if given else [3])]
@@ -300,7 +299,7 @@ def test_the_rate_rises_and_falls_to_its_final_share(data):
     config = config_of(data, Path("unused"))
     config = replace(config, optim=replace(config.optim, steps=100, warmup=0.1, final_share=0.02, lr=1.0))
     configured = PromptableModule(config).configure_optimizers()
-    scheduler = configured["lr_scheduler"]["scheduler"]
+    scheduler = configured["lr_scheduler"]
     group = next(
         i for i, g in enumerate(configured["optimizer"].param_groups) if g["initial_lr"] == config.optim.lr
     )
@@ -311,7 +310,7 @@ def test_the_rate_rises_and_falls_to_its_final_share(data):
         scheduler.step()
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert rates[10] == pytest.approx(1.0) and rates[55] == pytest.approx(0.51)
-    assert rates[100] == pytest.approx(0.02) and configured["lr_scheduler"]["interval"] == "step"
+    assert rates[100] == pytest.approx(0.02)
 
 
 def test_weight_decay_and_rates_by_group(data):
@@ -329,8 +328,8 @@ def test_weight_decay_and_rates_by_group(data):
 def test_init_starts_from_an_earlier_run(finished, data, tmp_path):
     config = config_of(data, tmp_path)
     config = replace(config, model=replace(config.model, init=str(finished / "weights.safetensors")))
-    model = build_model(config)
-    initialise(model, config)
+    model = build_model(config.model)
+    initialise(model, config.model)
     expected = load_file(finished / "weights.safetensors")
     for name, value in model.state_dict().items():
         assert torch.equal(value, expected[name]), name
@@ -344,7 +343,7 @@ def test_unusable_start_weights_are_named(name, content, data, tmp_path):
     config = config_of(data, tmp_path)
     config = replace(config, model=replace(config.model, init=str(path)))
     with pytest.raises(UltrasamError, match=r"start\."):
-        initialise(build_model(config), config)
+        initialise(build_model(config.model), config.model)
 
 
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {1: 2}, {"state_dict": [1]}, {"weight": 1}])
@@ -355,7 +354,7 @@ def test_start_weights_of_another_kind_are_one_line(content, data, tmp_path):
     for field in ("init", "imagenet"):
         changed = replace(config, model=replace(config.model, **{field: str(path)}))
         with pytest.raises(UltrasamError, match=r"start\.pt") as raised:
-            initialise(build_model(config), changed)
+            initialise(build_model(config.model), changed.model)
         assert "\n" not in str(raised.value) and len(str(raised.value)) < len(str(path)) + 300
 
 
@@ -365,7 +364,7 @@ def test_start_weights_of_another_shape_are_refused(finished, data, tmp_path):
         config, model=replace(config.model, backbone="lite2", init=str(finished / "weights.safetensors"))
     )
     with pytest.raises(UltrasamError, match="do not fit the model: .*Missing"):
-        initialise(build_model(config), config)
+        initialise(build_model(config.model), config.model)
 
 
 def test_folding_batch_norm_changes_nothing(finished):

@@ -1,7 +1,8 @@
 """Train a model: `ultrasam train RECIPE`, a recipe by name or the path of a YAML file.
 
 --data FILE names the COCO file and --init FILE the weights to start from. Every field of the recipe can be
-overridden by an option, for example --optim.steps 100. A run that was stopped continues when the same command
+overridden by an option, for example --optim.steps 100. A recipe with a line `base: NAME` says how it differs
+from the recipe NAME. A run that was stopped continues when the same command
 is given again; with other settings its folder is refused. `--check` reads the recipe, prints it whole and
 stops.
 """
@@ -9,6 +10,7 @@ stops.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 
@@ -26,18 +28,33 @@ def expand_arguments(arguments: Sequence[str]) -> list[str]:
     """["lite", "--init", "w"] -> ["--recipe", ".../lite.yaml", "--model.init", "w"]."""
     split = (argument.partition("=") for argument in arguments)
     arguments = [SHORT.get(name, name) + equals + value for name, equals, value in split]
-    for place, (option, argument) in enumerate(zip(["", *arguments], arguments, strict=False)):
-        if option == "--recipe":
-            arguments[place] = str(recipe_path(argument))
-        elif argument.startswith("--recipe="):
-            arguments[place] = f"--recipe={recipe_path(argument.partition('=')[2])}"
     if arguments and not arguments[0].startswith("-"):
-        return ["--recipe", str(recipe_path(arguments[0])), *arguments[1:]]
+        arguments.insert(0, "--recipe")
+    expanded: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if before == "--recipe":
+            expanded += _with_base(argument)
+        elif argument.startswith("--recipe="):
+            expanded += ["--recipe", *_with_base(argument.partition("=")[2])]
+        else:
+            expanded.append(argument)
     if not {argument.partition("=")[0] for argument in arguments} & {"-h", "--help", "--recipe"}:
         raise UltrasamError(
             f"name a recipe first, as in `ultrasam train lite`; there are {', '.join(recipe_names())}"
         )
-    return list(arguments)
+    return expanded
+
+
+def _with_base(recipe: str) -> list[str]:
+    """The path of a recipe, after that of the one that it says it is based on: [path] or [base, "--recipe",
+    path].
+    """
+    path = recipe_path(recipe)
+    try:
+        based = re.search(r"^base: *(\S+) *(#.*)?$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, ValueError):  # the parser says it better
+        return [str(path)]
+    return [str(recipe_path(based[1])), "--recipe", str(path)] if based else [str(path)]
 
 
 def first_words() -> list[str]:
@@ -53,6 +70,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--check", action="store_true", help="print the resolved recipe and stop; needs no torch"
+    )
+    parser.add_argument(
+        "--base", default="", help="in a recipe: the name of another, of which this one says the differences"
     )
     parser.add_class_arguments(TrainConfig)
 
@@ -75,7 +95,7 @@ def to_config(args: Namespace) -> TrainConfig:
 
 def _fields(args: Namespace) -> Namespace:
     """The options that are fields of TrainConfig."""
-    options = {key: value for key, value in vars(args).items() if key not in ("recipe", "check")}
+    options = {key: value for key, value in vars(args).items() if key not in ("recipe", "check", "base")}
     return Namespace(options)  # type: ignore[no-untyped-call]
 
 
@@ -91,6 +111,5 @@ def run(args: Namespace) -> int:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "10000")
     from ultrasam.training.run import train
 
-    weights = train(config)
-    print(f"weights written to {weights}")
+    train(config)
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from ultrasam.config import ModelConfig
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_write, ensure_writable_dir, sha256_of, shown
 from ultrasam.export.onnx import ExportedModel, PromptableModel, export_onnx, fold_batch_norm, round_to_half
-from ultrasam.models.lite import LiteConfig, LiteSam
-from ultrasam.training.run import load_into
+from ultrasam.models.lite import LiteSam
+from ultrasam.models.sam import Sam
+from ultrasam.training.model import build_model, load_into, plain_weights
+from ultrasam.training.run import load_weights
 from ultrasam.zoo.card import CARD_FILE, MODEL_FILES, Card
 
 # The largest difference between a logit of the exported model and of the torch model with the same weights.
@@ -33,7 +35,7 @@ class CardText:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def load_run(source: Path, image_size: int | None = None) -> tuple[LiteSam, ModelConfig]:
+def load_run(source: Path, image_size: int | None = None) -> tuple[LiteSam | Sam, ModelConfig]:
     """The model of a run folder, or of a weights file or checkpoint inside one, and its settings.
 
     `image_size` takes the place of the one it was trained with: a smaller one is faster. Raises UltrasamError
@@ -46,14 +48,17 @@ def load_run(source: Path, image_size: int | None = None) -> tuple[LiteSam, Mode
         weights = next((path for path in candidates if path.is_file()), candidates[0])
     try:
         settings = ModelConfig(**json.loads((folder / "config.json").read_text())["model"])
-        size = settings.image_size if image_size is None else image_size
-        model = LiteSam(LiteConfig(image_size=size, backbone=settings.backbone))
+        settings = replace(settings, image_size=image_size or settings.image_size)
+        model = build_model(settings)
     except (OSError, ValueError, KeyError, TypeError) as error:
         place = source if source.is_dir() else folder.resolve()
         raise UltrasamError(
             f"{shown(place)} is not the folder of a training run: it has no readable config.json"
         ) from error
-    load_into(model.load_state_dict, weights)
+    state = load_weights(weights)
+    if weights.suffix != ".safetensors":
+        state = plain_weights(state, settings)
+    load_into(model.load_state_dict, state, weights)
     return model.eval(), settings
 
 
@@ -106,10 +111,12 @@ def export_folder(source: Path, out: Path, text: CardText, image_size: int | Non
         raise UltrasamError(f"an image size of {image_size}: give a multiple of 32 from 64 to 1024")
     model, settings = load_run(source, image_size)
     ensure_writable_dir(out)
-    fold_batch_norm(model)
-    round_to_half(model)
+    half = isinstance(model, LiteSam)
+    if isinstance(model, LiteSam):
+        fold_batch_norm(model)
+        round_to_half(model)
     size = model.config.image_size
-    exported = export_onnx(model, size)
+    exported = export_onnx(model, size, half=half)
     difference = largest_difference(model, exported, size)
     if not difference <= TOLERANCE:
         raise UltrasamError(

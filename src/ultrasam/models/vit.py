@@ -53,16 +53,20 @@ class LayerNorm2d(nn.Module):
 
 
 class MLPBlock(nn.Module):
-    """Two linear layers with an activation between them."""
+    """Two linear layers with an activation between them; in training with `dropout` after both."""
 
     def __init__(self, width: int, hidden: int, act: type[nn.Module] = nn.GELU):
         super().__init__()
         self.lin1 = nn.Linear(width, hidden)
         self.lin2 = nn.Linear(hidden, width)
         self.act = act()
+        self.dropout = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.lin1(x)
+        if self.training and self.dropout:
+            y = F.dropout(self.act(y), self.dropout)
+            return F.dropout(self.lin2(y), self.dropout)
         if not torch.is_grad_enabled() and isinstance(self.act, nn.GELU):
             torch.ops.aten.gelu_(y)  # in place: a new map of 50 MB costs as much as the activation itself
         else:

@@ -7,8 +7,12 @@ import json
 import math
 import os
 import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,7 +20,8 @@ from tqdm import tqdm
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import atomic_write_text, ensure_writable_dir, reason, sha256_of, shown
-from ultrasam.core.geometry import ByteArray, Frame, as_rgb, letterbox
+from ultrasam.core.geometry import BoolArray, ByteArray, Frame, as_rgb, letterbox
+from ultrasam.core.workplace import try_lock
 from ultrasam.datasets.splits import group_of
 from ultrasam.evaluation.samples import Sample
 from ultrasam.io.coco import read_coco
@@ -39,6 +44,22 @@ class CachedImage:
     mask_rows: tuple[int, ...]
 
 
+class TrainingImages(Protocol):
+    """Images of a training run with their masks at the size of the model's input, `size` pixels a side."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def index(self) -> Sequence[CachedImage]: ...
+
+    def pixels(self, image: CachedImage) -> ByteArray:
+        """(h, w, 3) uint8, resized so that the longer side is `size`."""
+
+    def mask(self, image: CachedImage, number: int) -> ByteArray:
+        """(h, w) uint8 of the object `number`: 0 to 255 is the covered share of a pixel."""
+
+
 @dataclass(frozen=True)
 class TrainingCache:
     """`images` (N, S, S, 3) uint8 letterboxed; `masks` (M, S, S) uint8, 0 to 255 is the covered share of a
@@ -50,8 +71,13 @@ class TrainingCache:
     images: ByteArray
     masks: ByteArray
 
-    def frame(self, image: CachedImage) -> Frame:
-        return Frame(image.width, image.height, self.size)
+    def pixels(self, image: CachedImage) -> ByteArray:
+        width, height = Frame(image.width, image.height, self.size).resized
+        return np.asarray(self.images[image.row][:height, :width])
+
+    def mask(self, image: CachedImage, number: int) -> ByteArray:
+        width, height = Frame(image.width, image.height, self.size).resized
+        return np.asarray(self.masks[image.mask_rows[number]][:height, :width])
 
 
 def open_cache(annotations: Path, images: Path, size: int, root: Path) -> TrainingCache:
@@ -65,7 +91,11 @@ def open_cache(annotations: Path, images: Path, size: int, root: Path) -> Traini
     digest = hashlib.sha256(f"{sha256_of(annotations)} {images.resolve()}".encode()).hexdigest()
     folder = root / f"{annotations.stem}-{digest[:12]}-{size}-v{_VERSION}"
     if not (folder / "index.json").is_file():
-        _build(annotations, images, size, folder)
+        samples = annotated(annotations, images)
+        with _alone(folder):
+            # Another process of the run may have been the first.
+            if not (folder / "index.json").is_file():
+                _build(samples, size, folder)
     try:
         index = json.loads((folder / "index.json").read_text())
         return TrainingCache(
@@ -80,8 +110,21 @@ def open_cache(annotations: Path, images: Path, size: int, root: Path) -> Traini
         ) from error
 
 
-def _build(annotations: Path, image_folder: Path, size: int, folder: Path) -> None:
-    samples = _annotated(annotations, image_folder)
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time builds a cache; the others wait. Windows locks no folders and lets them all."""
+    root = ensure_writable_dir(folder.parent)
+    descriptor = None if os.name == "nt" else os.open(root, os.O_RDONLY)
+    try:
+        while descriptor is not None and not try_lock(descriptor):
+            time.sleep(0.2)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _build(samples: list[Sample], size: int, folder: Path) -> None:
     root = ensure_writable_dir(folder.parent)
     shape = (len(samples), size, size, 3)
     count = sum(len(sample.annotations) for sample in samples)
@@ -104,7 +147,8 @@ def _build(annotations: Path, image_folder: Path, size: int, folder: Path) -> No
             if truths:
                 pixels[number] = letterbox(as_rgb(sample.pixels()), size)
             for row, mask in enumerate(truths, rows):
-                masks[row] = _shrink_mask(mask, size)
+                small = shrink_mask(mask, size)
+                masks[row, : small.shape[0], : small.shape[1]] = small
             index.append(
                 {
                     "row": number,
@@ -132,7 +176,7 @@ def _build(annotations: Path, image_folder: Path, size: int, folder: Path) -> No
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _annotated(annotations: Path, image_folder: Path) -> list[Sample]:
+def annotated(annotations: Path, image_folder: Path) -> list[Sample]:
     """The images of a COCO file that have annotations, by id. UltrasamError where a file is missing."""
     coco = read_coco(annotations)
     objects = coco.by_image()
@@ -150,12 +194,11 @@ def _annotated(annotations: Path, image_folder: Path) -> list[Sample]:
     return samples
 
 
-def _shrink_mask(mask: np.ndarray, size: int) -> ByteArray:
-    """Area-averaged, so that the edge keeps its sub-pixel place."""
+def shrink_mask(mask: BoolArray, size: int) -> ByteArray:
+    """(H, W) -> (h, w) uint8 whose longer side is `size`; area-averaged, so that the edge keeps its sub-pixel
+    place.
+    """
     frame = Frame(mask.shape[1], mask.shape[0], size)
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
     filter_ = Image.Resampling.BOX if frame.scale < 1 else Image.Resampling.BILINEAR
-    resized = np.asarray(grey.resize(frame.resized, filter_))
-    padded = np.zeros((size, size), np.uint8)
-    padded[: resized.shape[0], : resized.shape[1]] = resized
-    return padded
+    return np.asarray(grey.resize(frame.resized, filter_))

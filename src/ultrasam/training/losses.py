@@ -101,8 +101,8 @@ def paper_loss(masks: Tensor, predicted_iou: Tensor, target: Tensor, config: Los
 
     `masks` (N, k, h, w) logits and `predicted_iou` (N, k): the single mask in pass 1 (k = 1), the three
     alternatives in pass 2; `target` (N, h, w) of 0 and 1, see `low_resolution`. The best has the highest
-    true IoU. Returns the weighted scalars `dice`, `focal` and `iou`, means over the objects, and their sum
-    `total`.
+    true IoU. Returns the weighted scalars `dice`, `focal` and `iou`, means over the objects, their sum
+    `total`, and the `true_iou` of the best.
     """
     true_iou = mask_iou(masks.detach(), target[:, None].expand_as(masks))
     rows = torch.arange(len(masks), device=masks.device)
@@ -114,7 +114,8 @@ def paper_loss(masks: Tensor, predicted_iou: Tensor, target: Tensor, config: Los
         "focal": config.focal * focal(chosen, target).mean(),
         "iou": config.iou * (error.abs() if config.iou_error == "l1" else error**2).mean(),
     }
-    return {**terms, "total": torch.stack(list(terms.values())).sum()}
+    total = torch.stack(list(terms.values())).sum()
+    return {**terms, "total": total, "true_iou": true_iou[rows, best].mean()}
 
 
 def low_resolution(masks: Tensor, side: int) -> Tensor:

@@ -18,8 +18,8 @@ from ultrasam.core.prompts import (
 )
 
 KINDS = ("point", "box", "calliper")
-# Two box corners and the centre of a calliper.
-FIRST_SLOTS = 3
+# Two box corners and, where there are callipers, the centre of one.
+_CORNERS, _CENTRE = 2, 1
 
 Points = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -38,14 +38,15 @@ def random_point(rng: np.random.Generator, mask: BoolArray, central: float = 0.0
     return float(xs[i]) + 0.5, float(ys[i]) + 0.5
 
 
-def jitter_box(rng: np.random.Generator, box: Box, amount: float, size: int) -> Box:
-    """Move every corner coordinate by U(-a, a) of the width or height, with a itself U(0, amount).
+def jitter_box(rng: np.random.Generator, box: Box, amount: float, size: int, vary: bool = True) -> Box:
+    """Move every corner coordinate by U(-a, a) of the width or height, with a itself U(0, amount) if it is to
+    `vary`, else `amount`.
 
     The box stays inside the square input and at least one pixel wide and high.
     """
     x0, y0, x1, y1 = box
     width, height = x1 - x0, y1 - y0
-    dx0, dy0, dx1, dy1 = rng.uniform(-1, 1, 4) * rng.uniform(0, amount)
+    dx0, dy0, dx1, dy1 = rng.uniform(-1, 1, 4) * (rng.uniform(0, amount) if vary else amount)
     moved = x0 + dx0 * width, y0 + dy0 * height, x1 + dx1 * width, y1 + dy1 * height
     return _clip_box(moved, size)
 
@@ -90,19 +91,21 @@ def first_prompt(
 ) -> tuple[Points, Labels, int]:
     """The first prompt of an object with at least one foreground pixel.
 
-    Returns points (3, 2), labels (3,) padded with -1, and the index of its kind in `KINDS`.
+    Returns points (P, 2), labels (P,) padded with -1, and the index of its kind in `KINDS`; P is 3, or 2
+    without callipers.
     """
     frequencies = np.array([config.point, config.box, config.calliper])
     kind = int(rng.choice(3, p=frequencies / frequencies.sum()))
-    points = np.zeros((FIRST_SLOTS, 2), np.float32)
-    labels = np.full(FIRST_SLOTS, PADDING, np.int64)
+    slots = _CORNERS + (_CENTRE if config.calliper else 0)
+    points = np.zeros((slots, 2), np.float32)
+    labels = np.full(slots, PADDING, np.int64)
     size = mask.shape[0]
     if KINDS[kind] == "point":
         points[0] = random_point(rng, mask, config.central)
         labels[0] = POSITIVE
         return points, labels, kind
     if KINDS[kind] == "box":
-        box = jitter_box(rng, box_of(mask), config.jitter, size)
+        box = jitter_box(rng, box_of(mask), config.jitter, size, config.vary_jitter)
     else:
         ends = calliper_of(rng, mask, config.jitter)
         box, centre = calliper(*(tuple(end) for end in ends))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -25,11 +25,27 @@ from ultrasam.config import TrainConfig
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import AnyPath, atomic_write, check_file, ensure_writable_dir, shown
 from ultrasam.models.lite import LiteSam
-from ultrasam.training.data import TrainingSamples, load_split, training_loader
+from ultrasam.training.data import (
+    TrainingSamples,
+    ValidationSamples,
+    load_split,
+    training_loader,
+    validation_loader,
+)
+from ultrasam.training.model import PREFIX, add_tuning, initialise, plain_weights
 from ultrasam.training.promptable import SMALLER_STEPS, PromptableModule
 
 # Settings that may change when a run is continued.
-_FREE = {"out", "threads", "workers", "log_every", "checkpoint_minutes", "data.cache"}
+_FREE = {"out", "threads", "workers", "devices", "log_every", "checkpoint_minutes", "data.cache"}
+_FREE |= {
+    "validate_every",
+    "validate_images",
+    "optim.at_once",
+    "optim.objects_at_once",
+    "model.checkpointing",
+}
+# Batches that are tried before the training starts.
+_TRIAL_BATCHES = 2
 
 
 class ProgressLines(Callback):
@@ -47,7 +63,7 @@ class ProgressLines(Callback):
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step % self.every and step != self.steps:
+        if not trainer.is_global_zero or (step % self.every and step != self.steps):
             return
         values = {key: float(value) for key, value in trainer.callback_metrics.items()}
         pace = (time.monotonic() - self.started) / max(1, step - self.first)
@@ -58,6 +74,35 @@ class ProgressLines(Callback):
             f"  {pace:.2f} s/step  {timedelta(seconds=round(pace * (self.steps - step)))} left",
             flush=True,
         )
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        values = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        if trainer.is_global_zero and "validation/iou1" in values and not trainer.sanity_checking:
+            print(
+                f"step {trainer.global_step}/{self.steps}  validation"
+                f"  IoU {values['validation/iou1']:.3f} {values['validation/iou2']:.3f}",
+                flush=True,
+            )
+
+
+class Checkpoints(Callback):
+    """`path` every so many minutes and after the last step.
+
+    Lightning's own callback has no clock where a module steps its optimiser itself.
+    """
+
+    def __init__(self, path: Path, minutes: float, steps: int):
+        self.path, self.seconds, self.steps = path, 60 * minutes, steps
+        self.saved = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        due = time.monotonic() - self.saved >= self.seconds or trainer.global_step == self.steps
+        # The clocks of many processes differ, and all take part.
+        if trainer.strategy.broadcast(due):
+            trainer.save_checkpoint(self.path)
+            self.saved = time.monotonic()
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -107,34 +152,13 @@ def model_weights(checkpoint: dict[str, Any], path: Path) -> dict[str, torch.Ten
         return checkpoint
     if not isinstance(state, dict):
         raise _no_weights(path)
-    prefix = "model."
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
 
 
 def _no_weights(path: Path) -> UltrasamError:
     return UltrasamError(
         f"{shown(path)}: neither safetensors nor a checkpoint: give weights.safetensors or last.ckpt of a run"
     )
-
-
-def load_into(load: Callable[[dict[str, torch.Tensor]], object], path: Path) -> None:
-    """Hand the weights of a file to the `load` of a model. Raises UltrasamError where they do not fit."""
-    weights = load_weights(path)
-    try:
-        load(weights)
-    except (KeyError, RuntimeError) as error:
-        detail = shorten(str(error.args[0]), 200, placeholder=" ...")
-        raise UltrasamError(f"{shown(path)}: these weights do not fit the model: {detail}") from error
-
-
-def initialise(model: LiteSam, config: TrainConfig) -> None:
-    """Start weights: an earlier run, or ImageNet for the backbone. Raises UltrasamError where they do not
-    fit.
-    """
-    if config.model.init:
-        load_into(model.load_state_dict, Path(config.model.init))
-    elif config.model.imagenet:
-        load_into(model.encoder.backbone.load_imagenet, Path(config.model.imagenet))
 
 
 def check_same_settings(path: Path, config: TrainConfig) -> None:
@@ -180,10 +204,14 @@ def train(config: TrainConfig) -> Path:
             weights = model_weights(checkpoint, config.last_checkpoint)
     if weights is None:
         weights = _fit(config, out)
+    weights = plain_weights(weights, config.model)
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise UltrasamError(f"the weights are not finite after the last step: {SMALLER_STEPS}")
     path = out / "weights.safetensors"
+    if _rank():
+        return path
     atomic_write(path, save({key: value.detach().contiguous() for key, value in weights.items()}))
+    _say(f"weights written to {path}")
     return path
 
 
@@ -191,54 +219,99 @@ def _fit(config: TrainConfig, out: Path) -> dict[str, torch.Tensor]:
     """The averaged weights of the last step."""
     torch.set_num_threads(config.threads)
     L.seed_everything(config.seed, verbose=False)
-    cache, train_images, validation_images = load_split(config)
-    print(
-        f"{len(train_images)} images to train on, {len(validation_images)} held out for validation",
-        flush=True,
-    )
+    devices, nodes = _processes(config)
+    if config.optim.batch_size % (devices * nodes):
+        raise UltrasamError(
+            f"optim.batch_size {config.optim.batch_size} cannot be shared by {devices * nodes} processes: "
+            "choose a multiple of their number"
+        )
+    source, train_images, validation_images = load_split(config)
+    _say(f"{len(train_images)} images to train on, {len(validation_images)} held out for validation")
     module = PromptableModule(config)
-    initialise(module.model, config)
-    samples = TrainingSamples(cache, train_images, config)
-    atomic_write(out / "config.json", json.dumps(asdict(config), indent=2).encode())
-    module.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    initialise(module.model, config.model)
+    add_tuning(module.model, config.model)
+    samples = TrainingSamples(source, train_images, config)
+    validation = ValidationSamples(source, validation_images or train_images, config)
+    if _rank() == 0:
+        atomic_write(out / "config.json", json.dumps(asdict(config), indent=2).encode())
+    if isinstance(module.model, LiteSam):
+        module.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     resume = config.last_checkpoint if config.last_checkpoint.is_file() else None
     if resume is not None:
-        print(f"resuming from {resume}", flush=True)
-    checkpoint = ModelCheckpoint(
-        dirpath=out,
-        filename="last",
-        train_time_interval=timedelta(minutes=config.checkpoint_minutes),
-        enable_version_counter=False,
-        save_top_k=1,
-    )
-    averaging = EMAWeightAveraging(decay=config.optim.ema)
+        _say(f"resuming from {resume}")
+    steps = config.optim.steps
+    callbacks: list[Callback] = [ProgressLines(config.log_every, steps)]
+    if config.optim.ema:
+        callbacks.append(EMAWeightAveraging(decay=config.optim.ema))
+    # Last, so that it saves what the others have done in a step.
+    callbacks.append(Checkpoints(config.last_checkpoint, config.checkpoint_minutes, steps))
+    # What its settings are, and advertisements.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    loggers: list[Logger] = [CSVLogger(out, name="logs")]
+    loggers.append(TensorBoardLogger(out, name="tensorboard", version=""))
     trainer = L.Trainer(
-        accelerator="auto",
-        # Every process would draw the same samples.
-        devices=1,
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        sync_batchnorm=torch.cuda.is_available() and devices * nodes > 1,
         plugins=[AtomicCheckpoints()],
         precision=config.optim.precision,  # type: ignore[arg-type]
-        max_steps=config.optim.steps,
+        max_steps=steps,
+        enable_checkpointing=False,
         max_epochs=-1,
-        gradient_clip_val=config.optim.clip,
-        callbacks=[checkpoint, averaging, ProgressLines(config.log_every, config.optim.steps)],
-        logger=CSVLogger(out, name="logs"),
+        callbacks=callbacks,
+        logger=loggers,
+        num_sanity_val_steps=_TRIAL_BATCHES,
+        check_val_every_n_epoch=None,
+        val_check_interval=config.validate_every or None,
+        limit_val_batches=1.0 if config.validate_every else _TRIAL_BATCHES,
+        inference_mode=False,
         log_every_n_steps=config.log_every,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    loader = training_loader(samples, config, first_step=lambda: trainer.global_step)
+    place = trainer.global_rank, trainer.world_size
+    loader = training_loader(samples, config, lambda: trainer.global_step, *place)
     with warnings.catch_warnings():
         # The folder is the run's own, and the loader starts at the step of the checkpoint.
         for remark in (
             "does not have many workers",
             "exists and is not empty",
             "dataloader is not resumable",
+            "sync_dist",
         ):
             warnings.filterwarnings("ignore", message=f".*{remark}.*")
         try:
-            trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+            trainer.fit(
+                module,
+                loader,
+                validation_loader(validation, config, *place),
+                ckpt_path=resume,
+                weights_only=True,
+            )
         except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM
             raise KeyboardInterrupt from stop
     return dict(module.model.state_dict())
+
+
+def _processes(config: TrainConfig) -> tuple[int, int]:
+    """Processes on a machine and machines: as torchrun or SLURM started them, else as the settings say."""
+    for count, of_machine in (("WORLD_SIZE", "LOCAL_WORLD_SIZE"), ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE")):
+        if count in os.environ and of_machine in os.environ:
+            each = int(os.environ[of_machine])
+            return each, int(os.environ[count]) // each
+    return config.devices or max(1, torch.cuda.device_count()), 1
+
+
+def _rank() -> int:
+    """The number of this process among those of the run, known before they have met."""
+    return int(
+        next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0)
+    )
+
+
+def _say(text: str) -> None:
+    if _rank() == 0:
+        print(text, flush=True)
