@@ -33,7 +33,7 @@ EXTRAS = {"dicom", "docs", "torch", "train", "data", "annotate", "eval", "dev"}
 # GPL or AGPL, or they bring torchvision along, or they need a display.
 FORBIDDEN = {"torchvision", "timm", "ultralytics", "open-clip-torch", "segment-anything", "opencv-python"}
 FORBIDDEN |= {"pylibjpeg-libjpeg", "pyqt5", "pyqt6"}
-MODEL_FILES = ["card.json", "decoder.onnx", "encoder.onnx", "MODEL_CARD.md"]
+MODEL_FILES = ["card.json", "decoder.onnx", "encoder.onnx", "weights.safetensors", "MODEL_CARD.md"]
 MAX_WHEEL_BYTES = 40 * 10**6
 
 

@@ -1,4 +1,6 @@
-"""From a training run to a model folder: encoder.onnx, decoder.onnx and card.json, checked against torch."""
+"""From a training run to a model folder: encoder.onnx, decoder.onnx, card.json and the weights to train on
+from, checked against torch.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from safetensors.torch import save
 
 from ultrasam.config import ModelConfig
 from ultrasam.core.errors import UltrasamError
@@ -21,6 +24,8 @@ from ultrasam.training.model import build_model, load_into, plain_weights
 from ultrasam.training.run import load_weights
 from ultrasam.zoo.card import CARD_FILE, MODEL_FILES, Card
 
+# The weights to train on from, as they were before the export changed them.
+WEIGHTS_FILE = "weights.safetensors"
 # The largest difference between a logit of the exported model and of the torch model with the same weights.
 TOLERANCE = 1e-3
 
@@ -112,6 +117,7 @@ def export_folder(source: Path, out: Path, text: CardText, image_size: int | Non
     model, settings = load_run(source, image_size)
     ensure_writable_dir(out)
     half = isinstance(model, LiteSam)
+    plain = {key: value.clone() for key, value in model.state_dict().items()}
     if isinstance(model, LiteSam):
         fold_batch_norm(model)
         round_to_half(model)
@@ -124,6 +130,9 @@ def export_folder(source: Path, out: Path, text: CardText, image_size: int | Non
             "nothing was written"
         )
     exported.write(out)
+    if half:
+        plain = {key: value.half() if value.is_floating_point() else value for key, value in plain.items()}
+    atomic_write(out / WEIGHTS_FILE, save(plain))
     with torch.no_grad():
         shape = model.encode(torch.zeros(1, 3, size, size)).shape[1:]
     card = {
