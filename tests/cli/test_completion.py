@@ -58,6 +58,9 @@ def test_bash_completes_options(script: Path) -> None:
 def test_bash_completes_values(script: Path) -> None:
     assert complete(script, "segment", "--masks", "") == ["union", "labels", "objects", "none"]
     assert complete(script, "segment", "--masks", "=", "la") == ["labels"]
+    assert "ultrasam-lite" in complete(script, "evaluate", "--model", "")
+    assert complete(script, "evaluate", "--protocol", "p") == ["paper"]
+    assert complete(script, "reproduce", "table1", "--post") == ["--postprocess"]
     assert complete(script, "segment", "--masks", "=") == ["union", "labels", "objects", "none"]
     assert complete(script, "train", "lite", "--model.backbone", "lite") == ["lite0", "lite1", "lite2"]
     assert complete(script, "models", "im") == ["import"]

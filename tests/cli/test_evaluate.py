@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from ultrasam.cli.main import main
 from ultrasam.core.masks import encode_rle
 
 Evaluate = Callable[..., int]
+WRITTEN = {f"evaluation.{form}" for form in ("csv", "json", "md", "png")}
 PROTOCOLS = ["point", "point-plain", "box", "box-jitter", "ellipse", *(f"click-{i}" for i in range(6))]
 
 
@@ -172,7 +175,7 @@ def test_two_runs_write_the_same_bytes(evaluate: Evaluate, tmp_path: Path) -> No
     for name in ("first", "second"):
         assert evaluate(out=tmp_path / name, clicks=1) == 0
         files = sorted((tmp_path / name).iterdir())
-        assert [path.name for path in files] == ["evaluation.json", "evaluation.md", "evaluation.png"]
+        assert {path.name for path in files} - {"evaluation-plot.png"} == WRITTEN
         contents.append([path.read_bytes() for path in files])
     assert contents[0] == contents[1]
 
@@ -205,7 +208,34 @@ def test_it_runs_on_the_base_packages(tiny_folder: Path, data: Path, tmp_path: P
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "| **all**  | 4 / 2 / 2" in done.stdout
-    assert (tmp_path / "out" / "evaluation.json").is_file()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
+    assert "no evaluation-plot.png, which needs matplotlib: pip install 'ultrasam[eval]'" in done.stderr
+    code = code.replace("'--limit', '1'", f"'--plot', {str(tmp_path / 'plot.png')!r}")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("needs the package matplotlib: pip install 'ultrasam[eval]'\n")
+
+
+def test_the_table_as_csv_is_that_of_the_json(evaluate: Evaluate, tmp_path: Path) -> None:
+    report, table = tmp_path / "r.json", tmp_path / "r.csv"
+    assert evaluate(json=report, csv=table, clicks=0, bootstrap=20) == 0
+    results = json.loads(report.read_text())["results"]
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert len(rows) == len(results)
+    for row, result in zip(rows, results, strict=True):
+        low, high = result.pop("iou_interval")
+        expected = result | {"iou_low": low, "iou_high": high}
+        assert row == {key: "" if value is None else str(value) for key, value in expected.items()}
+
+
+def test_a_plot_is_written_where_it_is_asked(evaluate: Evaluate, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert evaluate("--moved", plot=tmp_path / "plot.png", clicks=1, bootstrap=0) == 0
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.format == "PNG" and picture.size == (1000, 1040)  # four panels
+    assert evaluate(out=tmp_path / "out", clicks=0, bootstrap=0) == 0
+    with Image.open(tmp_path / "out" / "evaluation-plot.png") as picture:
+        assert picture.size == (500, 540)  # one
 
 
 def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,6 +261,11 @@ def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         (["--nsd-px", "-1"], "--nsd-px -1"),
         (["--nsd-mm", "2000"], "--nsd-mm 2000"),
         (["--against", "no-such-file.json"], "no-such-file.json does not exist"),
+        (["--model", "ultrasam-lite", "other"], "2 models: add --protocol paper"),
+        (["--published", "tiny=sam"], "--published: add --protocol paper"),
+        (["--protocol", "other"], "other"),
+        (["--plot", "."], ". is a folder"),
+        (["--csv", "."], ". is a folder"),
         (["--bootstrap", "-1"], "--bootstrap -1"),
         (["--bootstrap", "99999999999"], "--bootstrap 99999999999"),
         (["--only", "test"], "test"),

@@ -113,7 +113,7 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> No
         f"ultrasam-{ultrasam.__version__}.dist-info",
     }
     kinds = {Path(name).suffix for name in names if name.startswith("ultrasam/")}
-    assert kinds <= {".py", ".typed", ".yaml", ".json", ".onnx", ".md"}
+    assert kinds <= {".py", ".typed", ".yaml", ".json", ".onnx", ".safetensors", ".md"}
     (entry_points,) = [name for name in names if name.endswith("/entry_points.txt")]
     assert "ultrasam = ultrasam.cli.main:main" in wheel.read(entry_points).decode()
 

@@ -96,7 +96,7 @@ def _option(action: argparse.Action) -> Option:
     kind = getattr(action, "_typehint", None) or action.type
     choices: Any = action.choices or getattr(kind, "__args__", ())
     words = tuple(choice for choice in choices if isinstance(choice, str))
-    if action.default == DEFAULT_MODEL:
+    if action.default in (DEFAULT_MODEL, [DEFAULT_MODEL]):
         words = tuple(sorted(model_folders()))
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     files = takes_value and kind in (None, str) and "," not in metavar

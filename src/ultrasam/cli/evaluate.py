@@ -4,10 +4,12 @@ set.
 Prompts come from the ground truth: its centroid or its box for two passes (the protocol of the UltraSam
 paper), and clicks on the largest error. Beside the model stands the ellipse in the box, which needs none.
 The images' keys `dataset` and `case_id` in the COCO file group the results and the bootstrap.
+`--protocol paper` asks for the paper's two prompts only, of several models, beside its published numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ultrasam.cli.segment import add_engine
 from ultrasam.config import DataConfig
+from ultrasam.zoo.store import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from ultrasam.evaluation.paired import Earlier
@@ -28,7 +31,11 @@ MAX_DRAWS = 100_000
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--model", default="ultrasam-lite", help="name or folder of a model; see `ultrasam info`"
+        *("--model",),
+        nargs="+",
+        default=[DEFAULT_MODEL],
+        metavar="MODEL",
+        help="name or folder of a model; see `ultrasam info`; several with --protocol paper",
     )
     parser.add_argument("--data", required=True, metavar="COCO.json", help="COCO file with the ground truth")
     parser.add_argument(
@@ -37,9 +44,30 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="folder of the images (default: `images` beside the COCO file, or its folder)",
     )
     parser.add_argument(
+        *("--protocol",),
+        choices=("all", "paper"),
+        default="all",
+        help="paper: only the point and the box of the paper's Table 1, beside its numbers",
+    )
+    parser.add_argument(
+        *("--published",),
+        nargs="+",
+        default=[],
+        metavar="MODEL=ROW",
+        help="with --protocol paper: the row of Table 1 that a model is set beside, sam, medsam, ultrasam, "
+        "ultrasam-star or none (default: what its card says)",
+    )
+    parser.add_argument(
         "--json", metavar="FILE", help="write everything, each object too; - prints it instead"
     )
     parser.add_argument("--markdown", metavar="FILE", help="write the tables that are printed")
+    parser.add_argument("--csv", metavar="FILE", help="write the table of data sets and prompts as CSV")
+    parser.add_argument(
+        *("--plot",),
+        metavar="FILE.png",
+        help="write a picture: whether scores can be relied on, IoU by clicks and moved prompts "
+        "(needs the extra eval)",
+    )
     parser.add_argument(
         "--sheet", metavar="FILE.png", help="write a picture of the worst and the median cases"
     )
@@ -49,7 +77,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="what --json wrote for another model on the same data: test the difference, object by object",
     )
     parser.add_argument(
-        "--out", metavar="DIR", help="write evaluation.json, evaluation.md and evaluation.png into a folder"
+        "--out", metavar="DIR", help="write evaluation.json, .md, .csv and pictures into a folder"
     )
     parser.add_argument(
         "--only",
@@ -92,34 +120,41 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    import sys
+    check_numbers(args)
+    if args.protocol == "paper":
+        from ultrasam.cli.evaluate_paper import run_paper
 
-    from ultrasam.core.files import atomic_write_all, ensure_writable_dir
+        return run_paper(args)
+    return _run_all(args)
+
+
+def _run_all(args: Namespace) -> int:
+    from ultrasam.core.errors import UltrasamError
     from ultrasam.evaluation.evaluate import MAX_CLICKS, Asked, Tolerance, evaluate
     from ultrasam.evaluation.metrics import summarise
     from ultrasam.evaluation.paired import differences, document_of
-    from ultrasam.evaluation.report import paired_table, to_json, to_markdown
-    from ultrasam.evaluation.samples import Selection, select_samples
+    from ultrasam.evaluation.report import paired_table, to_csv, to_json, to_markdown
+    from ultrasam.evaluation.samples import select_samples
     from ultrasam.evaluation.sheet import contact_sheet
     from ultrasam.predict.model import prepare
     from ultrasam.zoo.store import find
 
-    _check_numbers(args)
-    outputs = _outputs(args)
-    selection = Selection(args.only, args.share, args.split_seed, tuple(args.dataset), args.limit)
+    if len(args.model) > 1 or args.published:
+        what = "--published" if args.published else f"{len(args.model)} models"
+        raise UltrasamError(f"{what}: add --protocol paper; --protocol all measures one model at a time")
+    outputs = outputs_of(args, {"json": "json", "markdown": "md", "csv": "csv", "sheet": "png"} | _plot(args))
+    selection = selection_of(args)
     samples = select_samples(args.data, args.images, selection)
     other = _other(args)
-    weights = find(args.model)
-    for paths in outputs.values():
-        for path in paths:
-            ensure_writable_dir(path.parent)
+    weights = find(args.model[0])
+    prepare_folders(outputs)
     model = prepare(
         weights, threads=args.threads, engine=args.engine, device=args.device, postprocess=args.postprocess
     )
 
     asked = Asked(MAX_CLICKS - 1 if args.noc else args.clicks, bool(args.moved))
     tolerance = Tolerance(args.nsd_mm, args.nsd_px)
-    outcomes = evaluate(model, samples, asked, _Progress(), tolerance)
+    outcomes = evaluate(model, samples, asked, Progress(), tolerance)
     summaries = summarise(outcomes, args.bootstrap)
     about = [_about(model, args, selection)]
     markdown = to_markdown(f"{model.card.name} on {Path(args.data).name}", about, summaries, outcomes)
@@ -129,17 +164,37 @@ def run(args: Namespace) -> int:
         paired = document_of(found, other)
         markdown += f"\n{paired_table(found, other.model)}"
     report = to_json(_run(model, args, selection, samples), summaries, outcomes, paired)
-    # A path or a name may hold what UTF-8 cannot, such as a lone surrogate: it is escaped as in JSON.
-    contents = {path: report.encode(errors="backslashreplace") for path in outputs["json"]}
-    contents |= {path: markdown.encode(errors="backslashreplace") for path in outputs["markdown"]}
+    texts = {"json": report, "markdown": markdown, "csv": to_csv(summaries)}
+    pictures = {}
     if outputs["sheet"]:
-        contents |= dict.fromkeys(outputs["sheet"], contact_sheet(outcomes, samples))
-    atomic_write_all(contents)
-    sys.stdout.write(report if args.json == "-" else markdown)
-    written = [str(path) for paths in outputs.values() for path in paths]
-    if written:
-        print(f"ultrasam: wrote {', '.join(written)}", file=sys.stderr)
+        pictures["sheet"] = contact_sheet(outcomes, samples)
+    if outputs.get("plot"):
+        from ultrasam.evaluation.plot import evaluation_plot
+
+        pictures["plot"] = evaluation_plot(model.card.name, summaries, outcomes)
+    write_outputs(outputs, texts, pictures)
+    print_result(report if args.json == "-" else markdown, outputs)
     return 0
+
+
+def _plot(args: Namespace) -> dict[str, str]:
+    """The ending of the plot, if one is asked for and can be made. Raises ModuleNotFoundError for --plot
+    without matplotlib; a folder of results then goes without.
+    """
+    import importlib
+
+    from ultrasam.cli.terminal import remark
+
+    if not args.plot and not args.out:
+        return {}
+    try:
+        importlib.import_module("matplotlib")
+    except ModuleNotFoundError:
+        if args.plot:
+            raise
+        remark("no evaluation-plot.png, which needs matplotlib: pip install 'ultrasam[eval]'")
+        return {}
+    return {"plot": "png"}
 
 
 def _other(args: Namespace) -> Earlier | None:
@@ -156,7 +211,7 @@ def _other(args: Namespace) -> Earlier | None:
     return other
 
 
-def _check_numbers(args: Namespace) -> None:
+def check_numbers(args: Namespace) -> None:
     from ultrasam.core.errors import UltrasamError
     from ultrasam.evaluation.evaluate import MAX_CLICKS
 
@@ -173,18 +228,28 @@ def _check_numbers(args: Namespace) -> None:
         raise UltrasamError(f"--bootstrap {args.bootstrap}: give a number from 0 to {MAX_DRAWS}")
 
 
-def _outputs(args: Namespace) -> dict[str, list[Path]]:
-    """The files to write, by kind. Raises UltrasamError for a path that is not that of a file."""
+def selection_of(args: Namespace) -> Selection:
+    """What of the COCO file is asked for."""
+    from ultrasam.evaluation.samples import Selection
+
+    return Selection(args.only, args.share, args.split_seed, tuple(args.dataset), args.limit)
+
+
+def outputs_of(args: Namespace, endings: Mapping[str, str]) -> dict[str, list[Path]]:
+    """The files to write, by kind (an option), which has an ending in a folder of results.
+
+    Raises UltrasamError for a path that is not that of a file.
+    """
     from ultrasam.core.errors import UltrasamError
     from ultrasam.core.files import check_output, shown
 
-    named = {"json": None if args.json == "-" else args.json, "markdown": args.markdown, "sheet": args.sheet}
-    endings = {"json": "json", "markdown": "md", "sheet": "png"}
     outputs, targets = {}, set()
-    for kind, path in named.items():
+    for kind, ending in endings.items():
+        path = None if (kind, args[kind]) == ("json", "-") else args[kind]
         paths = [Path(path)] if path else []
         if args.out:
-            paths.append(Path(args.out) / f"evaluation.{endings[kind]}")
+            name = "evaluation-plot" if kind == "plot" else "evaluation"
+            paths.append(Path(args.out) / f"{name}.{ending}")
         for path in paths:
             target = check_output(path)
             if target in targets:
@@ -192,6 +257,39 @@ def _outputs(args: Namespace) -> dict[str, list[Path]]:
             targets.add(target)
         outputs[kind] = paths
     return outputs
+
+
+def prepare_folders(outputs: Mapping[str, Sequence[Path]]) -> None:
+    """Make the folders of all outputs. Raises UltrasamError for one that cannot be written to."""
+    from ultrasam.core.files import ensure_writable_dir
+
+    for paths in outputs.values():
+        for path in paths:
+            ensure_writable_dir(path.parent)
+
+
+def write_outputs(
+    outputs: Mapping[str, Sequence[Path]],
+    texts: Mapping[str, str],
+    pictures: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write all outputs at once, each from what there is of its kind."""
+    from ultrasam.core.files import atomic_write_all
+
+    # A path or a name may hold what UTF-8 cannot, such as a lone surrogate: it is escaped as in JSON.
+    contents = {kind: text.encode(errors="backslashreplace") for kind, text in texts.items()}
+    contents |= pictures or {}
+    atomic_write_all({path: contents[kind] for kind, paths in outputs.items() for path in paths})
+
+
+def print_result(text: str, outputs: Mapping[str, Sequence[Path]]) -> None:
+    """The result on stdout, the files written on stderr."""
+    import sys
+
+    sys.stdout.write(text)
+    written = [str(path) for paths in outputs.values() for path in paths]
+    if written:
+        print(f"ultrasam: wrote {', '.join(written)}", file=sys.stderr)
 
 
 def _about(model: Model, args: Namespace, selection: Selection) -> str:
@@ -230,11 +328,16 @@ def _run(model: Model, args: Namespace, selection: Selection, samples: list[Samp
     }
 
 
-class _Progress:
-    """Images done, on stderr: one line rewritten on a terminal, else a line at every tenth of the work."""
+class Progress:
+    """Images done, on stderr: one line rewritten on a terminal, else a line at every tenth of the work.
 
-    def __init__(self) -> None:
+    `name` is that of the model, where there are several.
+    """
+
+    def __init__(self, name: str = "") -> None:
         import time
+
+        self._name = f"{name}: " if name else ""
 
         self._start = time.perf_counter()
 
@@ -244,7 +347,7 @@ class _Progress:
 
         seconds = time.perf_counter() - self._start
         left = seconds / done * (total - done)
-        text = f"evaluated {done} of {total} images in {seconds:.0f} s, about {left:.0f} s to go"
+        text = f"{self._name}evaluated {done} of {total} images in {seconds:.0f} s, about {left:.0f} s to go"
         if sys.stderr.isatty():
             print(f"\r{text}   ", end="\n" if done == total else "", file=sys.stderr, flush=True)
         elif done == total or done * 10 // total > (done - 1) * 10 // total:

@@ -48,7 +48,9 @@ class Verb:
 VERBS = {
     "segment": Verb("ultrasam.cli.segment", "image and prompts in; mask, overlay and COCO JSON out"),
     "train": Verb("ultrasam.cli.train", "train a model from a recipe, by name or path", extra="train"),
-    "evaluate": Verb("ultrasam.cli.evaluate", "COCO mAP, IoU, Dice and clicks of a model on a COCO file"),
+    "evaluate": Verb(
+        "ultrasam.cli.evaluate", "COCO mAP, IoU, Dice and clicks of a model on a COCO file", extra="eval"
+    ),
     "export": Verb("ultrasam.cli.export", "ONNX files and card of a trained checkpoint", extra="train"),
     "models": Verb("ultrasam.cli.models", "list, show, fetch, import and remove models"),
     "data": Verb(
@@ -57,7 +59,9 @@ VERBS = {
         extra="data",
     ),
     "reproduce": Verb(
-        "ultrasam.cli.reproduce", "make a figure of the paper again, from the data there are", extra="data"
+        "ultrasam.cli.reproduce",
+        "make a table or figure of the paper again, from what there is",
+        extra="data",
     ),
     "bench": Verb("ultrasam.cli.bench", "how long a click takes on this machine, and the memory it needs"),
     "info": Verb("ultrasam.cli.info", "versions, providers, models, licences and a self-test"),

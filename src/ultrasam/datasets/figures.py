@@ -56,19 +56,25 @@ def composition(stats: Stats) -> dict[str, bytes]:
     A row for each application of which something is built, the one with most objects first. Raises
     ModuleNotFoundError without matplotlib.
     """
+    with own_style():
+        return rendered(composed(stats))
+
+
+def rendered(figure: Figure) -> dict[str, bytes]:
+    """A figure as "png" with `DPI` and "svg", without the time or the version that made it; call it within
+    `own_style`.
+    """
     contents = {}
-    with _own_style():
-        figure = composed(stats)
-        for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata)
-            contents[form] = buffer.getvalue()
+    for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata)
+        contents[form] = buffer.getvalue()
     return contents
 
 
 def composed(stats: Stats) -> Figure:
     """The figure of `composition`."""
-    with _own_style():
+    with own_style():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -80,7 +86,7 @@ def composed(stats: Stats) -> Figure:
     return figure
 
 
-def _own_style() -> AbstractContextManager[None]:
+def own_style() -> AbstractContextManager[None]:
     """Whatever a user has set for other figures does not change this one."""
     from matplotlib import style
 

@@ -17,6 +17,7 @@ from ultrasam.evaluation.protocols import (
     ellipses,
     interactive,
     moved_prompts,
+    paper_prompts,
     two_passes,
 )
 from ultrasam.evaluation.samples import Sample
@@ -30,10 +31,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a model for each object: `clicks` corrective ones, and whether prompts are `moved`."""
+    """What is asked of a model for each object: `clicks` corrective ones, and whether prompts are `moved`.
+
+    `paper`: only the point and the box of the paper, which is much less work.
+    """
 
     clicks: int = 5
     moved: bool = False
+    paper: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,9 @@ def evaluate_sample(
 
     def predictions() -> Iterator[Prediction]:
         encoded = Encoded(model.engine, embedding, frame)
+        if asked.paper:
+            yield from paper_prompts(encoded, truths)
+            return
         yield from two_passes(encoded, truths)
         if asked.moved:
             yield from moved_prompts(encoded, truths)

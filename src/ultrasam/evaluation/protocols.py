@@ -102,6 +102,14 @@ def two_passes(encoded: Encoded, truths: Mapping[int, BoolArray]) -> Iterator[Pr
         yield from encoded.predictions(protocol, truths, answers)
 
 
+def paper_prompts(encoded: Encoded, truths: Mapping[int, BoolArray]) -> Iterator[Prediction]:
+    """point and box alone, which is what the paper reports."""
+    points = [Prompts((centroid(truth),), (True,)) for truth in truths.values()]
+    yield from encoded.predictions(POINT, truths, encoded.second(points, encoded.first(points)))
+    boxes = [Prompts(box=box_of(truth)) for truth in truths.values()]
+    yield from encoded.predictions(BOX, truths, encoded.second(boxes, encoded.first(boxes)))
+
+
 def moved_prompts(encoded: Encoded, truths: Mapping[int, BoolArray]) -> Iterator[Prediction]:
     """The curves of `POINT_MOVES` and `BOX_MOVES`: how much worse the answer is to a prompt that is off.
 

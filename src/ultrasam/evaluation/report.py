@@ -1,7 +1,9 @@
-"""Results as Markdown for a person and as JSON for everything else."""
+"""Results as Markdown for a person, as CSV for a table, and as JSON for everything else."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -111,6 +113,25 @@ def to_json(
     return json.dumps(document, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def to_csv(summaries: Sequence[Summary]) -> str:
+    """The summaries as CSV, a line each; the interval as two columns, what is not known as an empty field."""
+    rows = []
+    for summary in summaries:
+        row = _rounded(asdict(summary))
+        low, high = row.pop("iou_interval") or (None, None)
+        rows.append(row | {"iou_low": low, "iou_high": high})
+    return rows_to_csv(rows)
+
+
+def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Flat rows with the same keys as CSV; None is an empty field."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
 def _prompt_table(summaries: Sequence[Summary]) -> str:
     header = ["data set", "objects / images / cases", "prompt"]
     header += ["mAP", "mAP50", "share", "mean IoU", "", "Dice", "NSD", "score error", "ECE"]
@@ -133,7 +154,7 @@ def _prompt_table(summaries: Sequence[Summary]) -> str:
                 "" if summary.calibration_error is None else _number(summary.calibration_error),
             ]
         )
-    return _table(header, rows, left=3)
+    return markdown_table(header, rows, left=3)
 
 
 def _curve_table(summaries: Sequence[Summary], start: str, columns: int | None = None) -> str:
@@ -144,7 +165,7 @@ def _curve_table(summaries: Sequence[Summary], start: str, columns: int | None =
         [_name(dataset), *(means[dataset, protocol] for protocol in protocols)]
         for dataset in dict.fromkeys(summary.dataset for summary in summaries)
     ]
-    return _table(["data set", *(p.removeprefix(start) for p in protocols)], rows, left=1)
+    return markdown_table(["data set", *(p.removeprefix(start) for p in protocols)], rows, left=1)
 
 
 def _needed_table(needed: Sequence[ClicksNeeded]) -> str:
@@ -155,7 +176,7 @@ def _needed_table(needed: Sequence[ClicksNeeded]) -> str:
         numbers = [text for one in own for text in (f"{one.clicks:.2f}", _number(one.failed))]
         rows.append([_name(dataset), str(own[0].objects), *numbers])
     heads = [text for target in targets for text in (f"NoC@{100 * target:.0f}", "failed")]
-    return _table(["data set", "objects", *heads], rows, left=1)
+    return markdown_table(["data set", "objects", *heads], rows, left=1)
 
 
 def _means_table(what: str, groups: Mapping[str, Sequence[Outcome]]) -> str:
@@ -170,7 +191,7 @@ def _means_table(what: str, groups: Mapping[str, Sequence[Outcome]]) -> str:
             means.append(_number(sum(ious) / len(ious)) if ious else "")
         objects = len({(outcome.image_id, outcome.annotation_id) for outcome in members})
         rows.append([name, str(objects), *means])
-    return _table([what, "objects", *(LABELS[p] for p in protocols)], rows, left=1)
+    return markdown_table([what, "objects", *(LABELS[p] for p in protocols)], rows, left=1)
 
 
 def paired_table(found: Sequence[Difference], other: str) -> str:
@@ -193,10 +214,10 @@ def paired_table(found: Sequence[Difference], other: str) -> str:
         "by changing the signs of whole cases at random, of each line by itself:"
     )
     head = ["data set", "prompt", "objects / cases", "difference", "", "p"]
-    return f"{text}\n\n{_table(head, rows, left=3)}\n"
+    return f"{text}\n\n{markdown_table(head, rows, left=3)}\n"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
     """A Markdown table whose columns line up in plain text too; the first `left` are flush left."""
     lines = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in (header, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]

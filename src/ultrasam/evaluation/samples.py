@@ -101,7 +101,7 @@ def select_samples(
         raise UltrasamError(
             f"{shown(data)} has no object with a mask {_filters(selection)}: nothing to evaluate"
         )
-    samples = _limited(samples, selection.limit)
+    samples = limited(samples, selection.limit)
     _check_files(samples)
     return samples
 
@@ -122,7 +122,7 @@ def image_folder(data: Path, images: AnyPath | None = None) -> Path:
     return Path(images)
 
 
-def _limited(samples: list[Sample], limit: int | None) -> list[Sample]:
+def limited(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
     """At most `limit` images of each data set, drawn by a hash so that a larger limit only adds some."""
     chosen: list[Sample] = []
     for dataset in sorted({sample.dataset for sample in samples}):
