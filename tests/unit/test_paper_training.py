@@ -27,7 +27,7 @@ from ultrasam.training.data import TrainingSamples, ValidationSamples, collate, 
 from ultrasam.training.losses import low_resolution  # noqa: E402
 from ultrasam.training.model import add_tuning, build_model, initialise, plain_weights  # noqa: E402
 from ultrasam.training.promptable import PromptableModule  # noqa: E402
-from ultrasam.training.run import train  # noqa: E402
+from ultrasam.training.run import _processes, _rank, train  # noqa: E402
 
 TINY = ModelConfig(architecture="tiny", image_size=128)
 PAPER_PROMPTS = PromptConfig(point=0.5, box=0.5, calliper=0, max_clicks=0, box_feedback=0, max_objects=20)
@@ -125,6 +125,38 @@ def test_two_processes_step_as_one(data, tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
     with pytest.raises(UltrasamError, match=r"batch_size 4 cannot be shared by 3 processes"):
         train(config_of(data, tmp_path / "out", devices=3))
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, (2, 1)),
+        ({"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "RANK": "5"}, (4, 2)),
+        ({"SLURM_NTASKS": "12", "SLURM_NTASKS_PER_NODE": "4", "SLURM_PROCID": "5"}, (4, 3)),
+        ({"SLURM_NTASKS": "12"}, (2, 1)),
+    ],
+)
+def test_torchrun_and_slurm_say_how_many_processes_there_are(variables, expected, data, monkeypatch):
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "SLURM_NTASKS", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert _processes(config_of(data, devices=2)) == expected
+    assert _rank() == (5 if len(variables) == 3 else 0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_one_line(workers, tmp_path):
+    path = write_coco(tmp_path / "set", cases=2)
+    config = config_of((path, tmp_path / "cache"), tmp_path / "run", workers=workers)
+    config = replace(config, data=replace(config.data, cached=False))
+    source, images, _ = load_split(config)
+    for image in images:  # those for validation would be noticed in the trial, by this process
+        file = source.samples[image.row].path
+        file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(UltrasamError, match=r"images/[ab]_\d\.png") as raised:
+        train(config)
+    assert "\n" not in str(raised.value) and "Caught" not in str(raised.value)
 
 
 def test_the_schedule_is_that_of_the_paper():

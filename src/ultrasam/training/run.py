@@ -291,9 +291,18 @@ def _fit(config: TrainConfig, out: Path) -> dict[str, torch.Tensor]:
                 ckpt_path=resume,
                 weights_only=True,
             )
+        except UltrasamError as error:
+            raise UltrasamError(_of_worker(str(error))) from error
         except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM
             raise KeyboardInterrupt from stop
     return dict(module.model.state_dict())
+
+
+def _of_worker(text: str) -> str:
+    """The message itself: a loader's process puts its traceback before it."""
+    if not text.startswith("Caught "):
+        return text
+    return text.strip().splitlines()[-1].partition("UltrasamError: ")[2] or text
 
 
 def _processes(config: TrainConfig) -> tuple[int, int]:
