@@ -144,7 +144,8 @@ class OptimConfig:
         weight_decay: decay of weights with two or more dimensions.
         clip: gradient norm is clipped to it.
         ema: decay of the averaged weights; 0 for the weights as they are.
-        precision: float32 throughout, or bfloat16 where it is safe (Lightning's names).
+        precision: float32 throughout, or bfloat16 where it is safe (Lightning's names); "auto" is bfloat16
+            where the processor or GPU computes with it.
     """
 
     steps: int = 4000
@@ -161,7 +162,7 @@ class OptimConfig:
     weight_decay: float = 0.05
     clip: float = 1.0
     ema: float = 0.998
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    precision: Literal["32-true", "bf16-mixed", "auto"] = "bf16-mixed"
 
     @property
     def warmup_steps(self) -> int:
