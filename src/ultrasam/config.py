@@ -142,7 +142,7 @@ class OptimConfig:
         lr: peak rate of everything else.
         final_share: last rate as a share of the peak.
         weight_decay: decay of weights with two or more dimensions.
-        clip: gradient norm is clipped to it.
+        clip: gradient norm is clipped to it; 0 for no clipping.
         ema: decay of the averaged weights; 0 for the weights as they are.
         precision: float32 throughout, or bfloat16 where it is safe (Lightning's names); "auto" is bfloat16
             where the processor or GPU computes with it.
@@ -335,7 +335,14 @@ class TrainConfig:
             'optim.milestones are given for optim.schedule "steps" alone',
             (optim.schedule == "steps") == bool(marks),
         )
-        yield "optim.warmup and ema are from 0 to 1", 0 <= optim.warmup <= 1 and 0 <= optim.ema <= 1
+        yield (
+            "optim.warmup is from 0 to 1, ema from 0 to less than 1",
+            0 <= optim.warmup <= 1 and 0 <= optim.ema < 1,
+        )
+        yield (
+            "optim.at_once is 0 for a lite, which normalises over all images of a step",
+            sam or optim.at_once == 0,
+        )
         yield (
             "optim.lr, lr_backbone, final_share, weight_decay, clip and drop are finite, 0 or more",
             (

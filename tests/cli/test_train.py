@@ -64,6 +64,9 @@ def data(tmp_path_factory):
         (["lite", "--model.architecture", "vit-b"], "prompts.calliper is 0"),
         (["lite", "--model.dropout", "0.1"], "dropout, checkpointing and tuning for a SAM"),
         (["unknown.yaml"], "colour"),
+        (["lite", "--base", "ultrasam-vit-b"], "--base is for recipes"),
+        (["lite", "--optim.at_once", "2"], "optim.at_once is 0 for a lite"),
+        (["lite", "--optim.ema", "1"], "ema from 0 to less than 1"),
     ],
 )
 def test_mistakes_of_the_train_verb_are_one_line(arguments, word, capsys, tmp_path, monkeypatch):
@@ -149,6 +152,23 @@ def test_a_recipe_says_how_it_differs_from_its_base(capsys, tmp_path):
     own.write_text("base: nothing\n")
     assert main(["train", str(own), "--check"]) == 2
     assert "no recipe 'nothing'" in capsys.readouterr().err
+
+
+def test_a_base_may_have_a_base_and_stand_beside_its_recipe(capsys, tmp_path):
+    (tmp_path / "first.yaml").write_text("base: 'ultrasam-lora'\nmodel: {rank: 3}\n")
+    (tmp_path / "second.yaml").write_text("base:\n  first.yaml\nlog_every: 7\n")
+    assert main(["train", str(tmp_path / "second.yaml"), "--check"]) == 0
+    text = capsys.readouterr().out
+    assert all(words in text for words in ("vit-b", "tuning: lora", "rank: 3", "log_every: 7", "steps: 6000"))
+
+
+@pytest.mark.parametrize("first", ["base: a.yaml", "base: b.yaml"])
+def test_a_recipe_that_is_its_own_base_is_refused(first, capsys, tmp_path):
+    (tmp_path / "a.yaml").write_text(first)
+    (tmp_path / "b.yaml").write_text("base: a.yaml")
+    assert main(["train", str(tmp_path / "a.yaml"), "--check"]) == 2
+    error = capsys.readouterr().err
+    assert "a.yaml is based on itself" in error and len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("name", "application"), STARS.items())

@@ -122,6 +122,57 @@ def test_two_processes_step_as_one(data, tmp_path):
     assert list((tmp_path / "one" / "tensorboard").glob("events*"))
 
 
+def test_a_process_without_an_object_to_validate_does_not_hold_up_the_others(data, tmp_path):
+    """The second process has an image whose objects are too small to be asked for."""
+    content = json.loads(data[0].read_text())
+    config = config_of(data, validate_images=2)
+    source, _, images = load_split(config)
+    last = ValidationSamples(source, images, config).images[1].id
+    for annotation in content["annotations"]:
+        if annotation["image_id"] == last:
+            annotation["segmentation"] = [[1, 1, 3, 1, 3, 3]]
+    path = data[0].with_name("small.json")
+    path.write_text(json.dumps(content))
+    command = [sys.executable, *command_of((path, data[1]), tmp_path / "run"), "--devices", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command += ["--validate_images", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    assert done.returncode == 0 and "step 3/6  validation" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "content", ["another", {"a": 1}, {"state_dict": 5, "global_step": 1}, {"global_step": "x"}]
+)
+def test_a_checkpoint_of_something_else_is_refused_before_anything_is_written(content, data, tmp_path):
+    config = config_of(data, tmp_path)
+    if content == "another":
+        other = replace(config, out=str(tmp_path / "other"), model=replace(TINY, tuning="none"), seed=4)
+        train(replace(other, model=ModelConfig(image_size=64), prompts=PromptConfig(), loss=LossConfig()))
+        (tmp_path / "other" / "last.ckpt").rename(tmp_path / "last.ckpt")
+    else:
+        torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(UltrasamError, match=r"last\.ckpt is not the checkpoint of a run of this model"):
+        train(config)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_no_clipping_is_no_clipping(data, tmp_path):
+    config = config_of(data, tmp_path / "0")
+    weights = []
+    for clip in (0.0, 1e9):
+        chosen = replace(config, out=str(tmp_path / str(clip)), optim=replace(config.optim, clip=clip))
+        weights.append(load_file(train(chosen)))
+    assert_same(*weights)
+
+
+def test_places_stay_exact_under_autocast():
+    model = build_model(TINY)
+    points = torch.tensor([[[100.4, 37.1]]])
+    exact = model.prompt_encoder.pe_layer(points / 128)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.prompt_encoder.pe_layer(points / 128), exact)
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
     with pytest.raises(UltrasamError, match=r"batch_size 4 cannot be shared by 3 processes"):
         train(config_of(data, tmp_path / "out", devices=3))
@@ -133,7 +184,6 @@ def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
         ({}, (2, 1)),
         ({"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "RANK": "5"}, (4, 2)),
         ({"SLURM_NTASKS": "12", "SLURM_NTASKS_PER_NODE": "4", "SLURM_PROCID": "5"}, (4, 3)),
-        ({"SLURM_NTASKS": "12"}, (2, 1)),
     ],
 )
 def test_torchrun_and_slurm_say_how_many_processes_there_are(variables, expected, data, monkeypatch):
@@ -143,6 +193,10 @@ def test_torchrun_and_slurm_say_how_many_processes_there_are(variables, expected
         monkeypatch.setenv(name, value)
     assert _processes(config_of(data, devices=2)) == expected
     assert _rank() == (5 if len(variables) == 3 else 0)
+    monkeypatch.setenv("SLURM_NTASKS", "12")
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    with pytest.raises(UltrasamError, match="--ntasks-per-node"):
+        _processes(config_of(data))
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
@@ -257,6 +311,9 @@ def test_a_clinical_application_can_be_held_out(data, tmp_path):
     config = replace(config, data=replace(config.data, hold_out=("breast_lesion",)))
     _, train_images, validation = load_split(config)
     assert {image.dataset for image in [*train_images, *validation]} == {"hc18"}
+    nowhere = replace(config, data=replace(config.data, hold_out=("kidney",)))
+    with pytest.raises(UltrasamError, match=r"names kidney, and .* has no data set of it \(busi, hc18\)"):
+        load_split(nowhere)
 
 
 def test_validation_is_the_same_each_time_and_not_changed_at_random(data):

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
+from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
@@ -36,6 +37,8 @@ def expand_arguments(arguments: Sequence[str]) -> list[str]:
             expanded += _with_base(argument)
         elif argument.startswith("--recipe="):
             expanded += ["--recipe", *_with_base(argument.partition("=")[2])]
+        elif argument.partition("=")[0] == "--base":
+            raise UltrasamError("--base is for recipes: write a recipe with the line `base: NAME`")
         else:
             expanded.append(argument)
     if not {argument.partition("=")[0] for argument in arguments} & {"-h", "--help", "--recipe"}:
@@ -46,15 +49,25 @@ def expand_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def _with_base(recipe: str) -> list[str]:
-    """The path of a recipe, after that of the one that it says it is based on: [path] or [base, "--recipe",
-    path].
-    """
-    path = recipe_path(recipe)
+    """The paths of a recipe and of those it is based on, the first base first: [base, "--recipe", path]."""
+    chain = [recipe_path(recipe)]
+    while based := _base_of(chain[0]):
+        beside = chain[0].parent / based
+        base = recipe_path(str(beside) if beside.is_file() else based)
+        if base.resolve() in [path.resolve() for path in chain]:
+            raise UltrasamError(f"the recipe {chain[-1]} is based on itself: correct the line base: {based}")
+        chain.insert(0, base)
+    return [word for path in chain for word in ("--recipe", str(path))][1:]
+
+
+def _base_of(path: Path) -> str:
+    """What the line `base: NAME` of a recipe says; an empty text without one."""
     try:
-        based = re.search(r"^base: *(\S+) *(#.*)?$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):  # the parser says it better
-        return [str(path)]
-    return [str(recipe_path(based[1])), "--recipe", str(path)] if based else [str(path)]
+        return ""
+    found = re.search(r"""^base:\s*(?P<quote>["']?)([^\s"'#]+)(?P=quote)\s*(#.*)?$""", text, re.MULTILINE)
+    return found[2] if found else ""
 
 
 def first_words() -> list[str]:

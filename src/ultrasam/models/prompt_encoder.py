@@ -27,8 +27,10 @@ class PositionEmbeddingRandom(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """`positions` (..., 2) x, y in [0, 1] -> (..., 2 * features)."""
-        angles = 2 * math.pi * ((2 * positions - 1) @ self.positional_encoding_gaussian_matrix)
-        return torch.cat([angles.sin(), angles.cos()], -1)
+        # A place in bfloat16 would be off by half a pixel of 1024.
+        with torch.autocast(positions.device.type, enabled=False):
+            angles = 2 * math.pi * ((2 * positions - 1) @ self.positional_encoding_gaussian_matrix)
+            return torch.cat([angles.sin(), angles.cos()], -1)
 
     def grid(self, size: int) -> Tensor:
         """(1, 2 * features, size, size): the middles of the cells of a square grid."""

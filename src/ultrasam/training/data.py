@@ -106,7 +106,12 @@ def _left_out(names: tuple[str, ...], known: set[str], annotations: Path) -> set
     """The data sets behind names of sets and of clinical applications."""
     found: set[str] = set()
     for name in names:
-        of_application = {entry.id for entry in DATASETS.values() if entry.application == name}
+        of_application = {entry.id for entry in DATASETS.values() if entry.application == name} & known
+        if name not in known and not of_application and name in APPLICATIONS:
+            raise UltrasamError(
+                f"data.hold_out names {name}, and {annotations} has no data set of it "
+                f"({', '.join(sorted(known))}): leave it out, or correct the key dataset of the images"
+            )
         if name not in known and not of_application:
             raise UltrasamError(
                 f"data.hold_out names {name!r}, which is neither a data set of {annotations} "
@@ -320,7 +325,7 @@ def training_loader(
         num_workers=config.workers,
         collate_fn=partial(collate, at_once=optim.at_once),
         persistent_workers=False,
-        prefetch_factor=4 if config.workers else None,
+        prefetch_factor=2 if config.workers else None,
     )
 
 

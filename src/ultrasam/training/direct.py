@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import shown
 from ultrasam.core.geometry import ByteArray, Frame, as_rgb
 from ultrasam.core.masks import decode_segmentation
 from ultrasam.evaluation.samples import Sample
@@ -29,7 +31,11 @@ class DirectImages:
 
     def mask(self, image: CachedImage, number: int) -> ByteArray:
         annotation = self.samples[image.row].annotations[image.mask_rows[number]]
-        mask = decode_segmentation(annotation.segmentation, image.height, image.width)
+        try:
+            mask = decode_segmentation(annotation.segmentation, image.height, image.width)
+        except UltrasamError as error:
+            name = shown(self.samples[image.row].path)
+            raise UltrasamError(f"annotation {annotation.id} of {name}: {error}") from error
         return shrink_mask(mask, self.size)
 
 

@@ -164,7 +164,10 @@ def load_into(load: Any, state: Mapping[str, Tensor], path: Path) -> None:
     """Hand the weights read from `path` to the `load` of a model. Raises UltrasamError where they do not fit
     or are not finite.
     """
-    if not all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point()):
+    counters = {name for name in state if name.endswith("num_batches_tracked")}
+    if not all(
+        torch.isfinite(v).all() and (v.is_floating_point() or n in counters) for n, v in state.items()
+    ):
         raise UltrasamError(f"{shown(path)} has values that are no numbers: its weights are unusable")
     try:
         load(state)

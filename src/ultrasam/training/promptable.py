@@ -83,7 +83,8 @@ class PromptableModule(L.LightningModule):
         self._sum(means)
         values = dict(zip(sums, means / count, strict=True))
         self.log_dict({f"pass{name}": value for name, value in values.items()}, batch_size=1)
-        norm = nn.utils.clip_grad_norm_(self.trained_parameters(), self.config.optim.clip)
+        most = self.config.optim.clip or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.trained_parameters(), most)
         self.log("gradient", norm, batch_size=1)
         if not torch.isfinite(values["1/total"] + values["2/total"] + norm):
             raise UltrasamError(f"the loss is not finite at step {step}: {SMALLER_STEPS}")
@@ -204,6 +205,9 @@ class PromptableModule(L.LightningModule):
                 labels[i, 0], labels[i, 1] = BOX_TOP_LEFT, BOX_BOTTOM_RIGHT
         return points, labels
 
+    def on_validation_epoch_start(self) -> None:
+        self._validated = torch.zeros(3, device=self.device)
+
     def validation_step(self, batch: list[Batch], batch_idx: int) -> None:
         """IoU of the first prompt's mask, and of the second pass with that mask as a prompt."""
         for one in batch:
@@ -216,18 +220,18 @@ class PromptableModule(L.LightningModule):
                 refined, iou = self.decode(*inputs, masks[:, :1].detach(), absent + 1)
             best = iou[:, 1:].argmax(1) + 1
             refined = refined[torch.arange(len(best), device=best.device), best]
-            for name, found in (("1", masks[:, 0]), ("2", refined)):
-                values = mask_iou(found.detach(), one.target)
-                mean = values.mean()
-                if not torch.isfinite(found).all():
-                    raise UltrasamError(
-                        f"the model answers with numbers that are not finite: {SMALLER_STEPS}"
-                    )
-                # The trial at the start is not worth a line.
-                if not self.trainer.sanity_checking:
-                    self.log(
-                        f"validation/iou{name}", mean, on_epoch=True, batch_size=len(values), sync_dist=True
-                    )
+            if not (torch.isfinite(masks).all() and torch.isfinite(refined).all()):
+                raise UltrasamError(f"the model answers with numbers that are not finite: {SMALLER_STEPS}")
+            first, second = (mask_iou(found.detach(), one.target).sum() for found in (masks[:, 0], refined))
+            self._validated += torch.stack([first, second, absent.new_tensor(float(len(absent)))])
+
+    def on_validation_epoch_end(self) -> None:
+        """The mean over the objects of all processes, some of which may have had none."""
+        self._sum(self._validated)
+        *sums, count = self._validated
+        # The trial at the start is not worth a line.
+        if count and not self.trainer.sanity_checking:
+            self.log_dict({f"validation/iou{number}": value / count for number, value in enumerate(sums, 1)})
 
     def trained_parameters(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]

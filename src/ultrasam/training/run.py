@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -23,7 +24,8 @@ from safetensors.torch import load_file, save
 
 from ultrasam.config import TrainConfig
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import AnyPath, atomic_write, check_file, ensure_writable_dir, shown
+from ultrasam.core.files import AnyPath, atomic_write, check_file, ensure_writable_dir, reason, shown
+from ultrasam.core.workplace import remove_temporary_files
 from ultrasam.models.lite import LiteSam
 from ultrasam.training.data import (
     TrainingSamples,
@@ -75,7 +77,7 @@ class ProgressLines(Callback):
             flush=True,
         )
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         values = {key: float(value) for key, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero and "validation/iou1" in values and not trainer.sanity_checking:
             print(
@@ -179,6 +181,22 @@ def check_same_settings(path: Path, config: TrainConfig) -> None:
         )
 
 
+def check_resumable(checkpoint: dict[str, Any], config: TrainConfig) -> None:
+    """Raise UltrasamError where what was read from `last.ckpt` is not the state of a run of this model."""
+    module = PromptableModule(config)
+    add_tuning(module.model, config.model)
+    wanted = {name: value.shape for name, value in module.state_dict().items()}
+    state = checkpoint.get("state_dict")
+    there = state.items() if isinstance(state, dict) else ()
+    shapes = {name: getattr(value, "shape", None) for name, value in there}
+    whole = {"pytorch-lightning_version", "loops", "optimizer_states"} <= checkpoint.keys()
+    if not whole or not isinstance(checkpoint.get("global_step"), int) or shapes != wanted:
+        raise UltrasamError(
+            f"{shown(config.last_checkpoint)} is not the checkpoint of a run of this model: delete it, or "
+            "name another folder with --out DIR"
+        )
+
+
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     """{"a": 1, "b": {"c": 2}} -> {"a": 1, "b.c": 2}."""
     flat: dict[str, Any] = {}
@@ -197,9 +215,10 @@ def train(config: TrainConfig) -> Path:
     """
     out = ensure_writable_dir(config.out)
     weights = None
-    if config.last_checkpoint.is_file():
+    if config.last_checkpoint.exists():
         check_same_settings(out / "config.json", config)
         checkpoint = read_checkpoint(config.last_checkpoint)
+        check_resumable(checkpoint, config)
         if checkpoint.get("global_step", 0) >= config.optim.steps:
             weights = model_weights(checkpoint, config.last_checkpoint)
     if weights is None:
@@ -227,12 +246,15 @@ def _fit(config: TrainConfig, out: Path) -> dict[str, torch.Tensor]:
         )
     source, train_images, validation_images = load_split(config)
     _say(f"{len(train_images)} images to train on, {len(validation_images)} held out for validation")
+    if left_out := sorted({i.dataset for i in source.index} - {i.dataset for i in train_images}):
+        _say(f"data sets left out: {', '.join(left_out)}")
     module = PromptableModule(config)
     initialise(module.model, config.model)
     add_tuning(module.model, config.model)
     samples = TrainingSamples(source, train_images, config)
     validation = ValidationSamples(source, validation_images or train_images, config)
     if _rank() == 0:
+        remove_temporary_files(out)  # of a killed run
         atomic_write(out / "config.json", json.dumps(asdict(config), indent=2).encode())
     if isinstance(module.model, LiteSam):
         module.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -250,6 +272,7 @@ def _fit(config: TrainConfig, out: Path) -> dict[str, torch.Tensor]:
     loggers: list[Logger] = [CSVLogger(out, name="logs")]
     loggers.append(TensorBoardLogger(out, name="tensorboard", version=""))
     trainer = L.Trainer(
+        default_root_dir=out,
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=devices,
         num_nodes=nodes,
@@ -264,8 +287,8 @@ def _fit(config: TrainConfig, out: Path) -> dict[str, torch.Tensor]:
         logger=loggers,
         num_sanity_val_steps=_TRIAL_BATCHES,
         check_val_every_n_epoch=None,
-        val_check_interval=config.validate_every or None,
-        limit_val_batches=1.0 if config.validate_every else _TRIAL_BATCHES,
+        # Beyond the last step there is none: images of the training tell nothing.
+        val_check_interval=(validation_images and config.validate_every) or steps + 1,
         inference_mode=False,
         log_every_n_steps=config.log_every,
         enable_progress_bar=False,
@@ -280,7 +303,6 @@ def _fit(config: TrainConfig, out: Path) -> dict[str, torch.Tensor]:
             "does not have many workers",
             "exists and is not empty",
             "dataloader is not resumable",
-            "sync_dist",
         ):
             warnings.filterwarnings("ignore", message=f".*{remark}.*")
         try:
@@ -293,9 +315,29 @@ def _fit(config: TrainConfig, out: Path) -> dict[str, torch.Tensor]:
             )
         except UltrasamError as error:
             raise UltrasamError(_of_worker(str(error))) from error
+        except torch.OutOfMemoryError as error:
+            raise UltrasamError(
+                "the memory of the GPU is full: set a smaller --optim.at_once, --optim.objects_at_once or "
+                "--optim.batch_size, or --model.checkpointing true"
+            ) from error
+        except (MisconfigurationException, RuntimeError) as error:
+            _explain(error, trainer.world_size)
+            raise
         except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM
             raise KeyboardInterrupt from stop
     return dict(module.model.state_dict())
+
+
+def _explain(error: Exception, processes: int) -> None:
+    """Raise UltrasamError for what a user can mend."""
+    if isinstance(error, MisconfigurationException):
+        raise UltrasamError(f"the run cannot start: {reason(error)}") from error
+    if "DataLoader worker" in str(error):
+        raise UltrasamError(
+            f"a loader process ended ({reason(error)}): it may be short of memory, choose fewer --workers"
+        ) from error
+    if processes > 1:
+        raise UltrasamError(f"this process lost the others, see their messages ({reason(error)})") from error
 
 
 def _of_worker(text: str) -> str:
@@ -317,6 +359,8 @@ def _precision(config: TrainConfig) -> str:
 
 def _processes(config: TrainConfig) -> tuple[int, int]:
     """Processes on a machine and machines: as torchrun or SLURM started them, else as the settings say."""
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise UltrasamError("SLURM does not say how many tasks a machine has: start with --ntasks-per-node N")
     for count, of_machine in (("WORLD_SIZE", "LOCAL_WORLD_SIZE"), ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE")):
         if count in os.environ and of_machine in os.environ:
             each = int(os.environ[of_machine])
