@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ultrasam.io.scan import read_scan as read_scan
     from ultrasam.measure.measurements import Measurements as Measurements
     from ultrasam.measure.measurements import measure_mask as measure_mask
+    from ultrasam.predict.automatic import Automatic as Automatic
     from ultrasam.predict.clip import Clip as Clip
     from ultrasam.predict.decode import Result as Result
     from ultrasam.predict.model import Model as Model
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # public name -> module that defines it
 _EXPORTS = {
+    "Automatic": "ultrasam.predict.automatic",
     "Clip": "ultrasam.predict.clip",
     "Measurements": "ultrasam.measure.measurements",
     "Model": "ultrasam.predict.model",
@@ -42,6 +44,7 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "Automatic",
     "Clip",
     "Measurements",
     "Model",

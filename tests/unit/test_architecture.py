@@ -49,7 +49,11 @@ TORCH_ROOMS = {"models", "training", "export"}
 CORE_LIBRARIES = {"numpy", "PIL", "pycocotools"}
 BASE_LIBRARIES = CORE_LIBRARIES | {"onnxruntime", "pydicom", "jsonargparse"}
 # Libraries of an extra, imported inside functions of one module that says which extra it needs.
-EXTRA_LIBRARIES = {("io", "volumes"): {"SimpleITK"}, ("io", "video"): {"cv2"}}
+EXTRA_LIBRARIES = {
+    ("io", "volumes"): {"SimpleITK"},
+    ("io", "video"): {"cv2"},
+    ("io", "features"): {"pyarrow"},
+}
 EXTRA_LIBRARIES |= {("datasets", name): {"cv2"} for name in ("convert", "processes", "likeness")}
 EXTRA_LIBRARIES[("datasets", "readers", "masks")] = {"cv2", "scipy"}
 EXTRA_LIBRARIES[("datasets", "readers", "outlines")] = {"cv2"}
@@ -61,7 +65,7 @@ EXTRA_LIBRARIES[("datasets", "figures")] = {"matplotlib"}
 EXTRA_LIBRARIES |= {("evaluation", name): {"matplotlib"} for name in ("plot", "fig3_picture")}
 # What a base install does not have.
 EXTRAS = ["torch", "torchvision", "lightning", "safetensors", "tqdm", "onnx", "onnxscript", "cv2", "scipy"]
-EXTRAS += ["SimpleITK", "rarfile", "matplotlib", "h5py"]
+EXTRAS += ["SimpleITK", "rarfile", "matplotlib", "h5py", "pyarrow"]
 EXTRAS += ["transformers", "fastapi", "uvicorn", "pytest", "hypothesis"]
 
 

@@ -51,6 +51,7 @@ VERBS = {
     "evaluate": Verb(
         "ultrasam.cli.evaluate", "COCO mAP, IoU, Dice and clicks of a model on a COCO file", extra="eval"
     ),
+    "embed": Verb("ultrasam.cli.embed", "images as vectors, and which look most alike", extra="eval"),
     "export": Verb("ultrasam.cli.export", "ONNX files and card of a trained checkpoint", extra="train"),
     "models": Verb("ultrasam.cli.models", "list, show, fetch, import and remove models"),
     "data": Verb(

@@ -1,8 +1,9 @@
-"""Segment objects in one scan, or in a whole folder, from clicks, boxes or callipers.
+"""Segment objects in one scan, or in a whole folder, from clicks, boxes or callipers, or without (--auto).
 
 Each --box and each --calliper is one object. Clicks (--point on the object, --not on what must be left out)
 refine the one box or calliper, or without any they make one object together, the --point clicks first; for
 clicks on several boxes run once per object. Coordinates are pixels from the top left corner of the image.
+--auto asks a grid of clicks instead and keeps what it finds, the best predicted IoU first: a draft to review.
 
 One file: written to the output folder are STEM_mask.png (0 and 255; all objects in one; see --masks),
 STEM_overlay.png and STEM_coco.json (COCO: one annotation per object with mask, box, area, score, prompts and
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +34,12 @@ from ultrasam.core.errors import UltrasamError
 if TYPE_CHECKING:
     from ultrasam.core.prompts import Point
     from ultrasam.io.scan import Scan
+    from ultrasam.predict.automatic import Automatic
     from ultrasam.predict.decode import Result
     from ultrasam.predict.frames import Ask, Settings
+
+# The defaults of `ultrasam.predict.automatic.Automatic`, which help must not load; a test compares them.
+AUTO = {"score": 0.7, "stability": 0.5, "grid": 12, "most": 20}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,6 +58,33 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="append",
         metavar="X0,Y0,X1,Y1,X2,Y2,X3,Y3",
         help="two diameters of an object: both ends of the long, then of the short axis",
+    )
+    parser.add_argument(
+        "--auto", action="store_true", help="find objects without prompts, to be reviewed by a person"
+    )
+    parser.add_argument(
+        *("--auto-score",),
+        type=float,
+        metavar="S",
+        help=f"with --auto: the least predicted IoU of a mask (default: {AUTO['score']:g})",
+    )
+    parser.add_argument(
+        *("--auto-stability",),
+        type=float,
+        metavar="S",
+        help=f"with --auto: the least stability, 1 for a sharp edge (default: {AUTO['stability']:g})",
+    )
+    parser.add_argument(
+        *("--auto-grid",),
+        type=int,
+        metavar="N",
+        help=f"with --auto: clicks along the longer side (default: {AUTO['grid']}); more for small objects",
+    )
+    parser.add_argument(
+        *("--auto-most",),
+        type=int,
+        metavar="N",
+        help=f"with --auto: at most so many objects in a frame (default: {AUTO['most']})",
     )
     parser.add_argument(
         "--prompts",
@@ -162,6 +195,8 @@ def run(args: Namespace) -> int:
     if any(is_coco):
         if len(args.inputs) > 1:
             raise UltrasamError("a COCO file is the only input: name its images' folder with --images DIR")
+        if args.auto:
+            raise UltrasamError("a COCO file brings its own prompts: leave out --auto, or name the images")
         if args.point or args.negative or args.box or args.calliper:
             raise UltrasamError("a COCO file brings its own prompts: leave out --point, --box and the like")
         if args.frame is not None or args.frames is not None:
@@ -185,6 +220,7 @@ def settings_of(args: Namespace) -> Settings:
         refine=args.refine,
         crop=args.crop,
         protocol=args.protocol,
+        automatic=_automatic_of(args),
     )
 
 
@@ -213,7 +249,7 @@ def _is_one_file(name: str) -> bool:
 
 
 def _run_one(args: Namespace, asks: list[Ask]) -> int:
-    from ultrasam.core.files import atomic_write_all, check_output, ensure_writable_dir, sha256_of, shown
+    from ultrasam.core.files import atomic_write_all, ensure_writable_dir, sha256_of, shown
     from ultrasam.core.geometry import as_rgb
     from ultrasam.engines.threads import checked_threads
     from ultrasam.io.inputs import stem_of
@@ -242,10 +278,7 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
     folder = ensure_writable_dir(args.out)
     number = (args.frame or 0) % len(scan.frames)
     stem = stem_of(Path(file).name) + ("" if args.frame is None else f"_frame{number}")
-    endings = [*picture_endings(settings, len(asks)), "_coco.json"]
-    paths = {ending: folder / f"{stem}{ending}" for ending in endings}
-    for path in paths.values():
-        check_output(path)
+    paths = _paths(folder / stem, [*picture_endings(settings, len(asks)), "_coco.json"])
     if args.frame is None and len(scan.frames) > 1:
         remark(f"{shown(file)} has {len(scan.frames)} frames: took frame 0, choose with --frame N")
 
@@ -261,6 +294,10 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
     for place, result in enumerate(results, start=1):
         if result.empty:
             remark(f"the mask of object {place} is empty: move or add a prompt")
+    if not results:
+        remark(nothing_found(file, settings))
+    if args.auto:  # how many there are is known only now
+        paths = _paths(folder / stem, [*picture_endings(settings, len(results)), "_coco.json"])
 
     entry = {"id": 1, "file_name": Path(file).name, "width": width, "height": height, "frame": number}
     summaries = [summary_of(result, scan) for result in results]
@@ -297,6 +334,28 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
     return 0
 
 
+def nothing_found(file: str | Path, settings: Settings) -> str:
+    """What is said of a frame without an object, so that an empty file is never silent."""
+    from ultrasam.core.files import shown
+
+    assert settings.automatic is not None
+    score, stability = settings.automatic.score, settings.automatic.stability
+    return (
+        f"nothing found in {shown(file)} with a predicted IoU of {score:g} and a stability of {stability:g}: "
+        "lower --auto-score or --auto-stability, or click"
+    )
+
+
+def _paths(stem: Path, endings: Sequence[str]) -> dict[str, Path]:
+    """The files to write by how their names end; raises UltrasamError for one that cannot be written."""
+    from ultrasam.core.files import check_output
+
+    paths = {ending: stem.with_name(stem.name + ending) for ending in endings}
+    for path in paths.values():
+        check_output(path)
+    return paths
+
+
 def versions() -> dict[str, str]:
     """Of what a result depends on."""
     import platform
@@ -319,13 +378,17 @@ def _asks_of(args: Namespace) -> list[Ask]:
     from ultrasam.core.prompts import Prompts
     from ultrasam.predict.frames import Ask
 
+    if args.auto:
+        if args.point or args.negative or args.box or args.calliper:
+            raise UltrasamError("--auto takes no prompts: leave out --auto, or --point, --box and the like")
+        return []
     boxes = [_numbers("--box", text, 4) for text in args.box or []]
     callipers = [_pairs(_numbers("--calliper", text, 8)) for text in args.calliper or []]
     positive = _pairs(sum((_numbers("--point", text, 2) for text in args.point or []), ()))
     negative = _pairs(sum((_numbers("--not", text, 2) for text in args.negative or []), ()))
     if not (boxes or callipers or positive):
         missing = "--not alone does not say what to segment" if negative else "nothing to segment"
-        raise UltrasamError(f"{missing}: add --point x,y or --box x0,y0,x1,y1 (in pixels)")
+        raise UltrasamError(f"{missing}: add --point x,y or --box x0,y0,x1,y1 (in pixels), or --auto")
     if len(boxes) + len(callipers) > 1 and (positive or negative):
         raise UltrasamError(
             "clicks with several boxes do not say which object they mean: run once per object"
@@ -335,6 +398,21 @@ def _asks_of(args: Namespace) -> list[Ask]:
     asks = [Ask(Prompts(points, labels, (x0, y0, x1, y1))) for x0, y0, x1, y1 in boxes]
     asks += [Ask(Prompts(points, labels), (p0, p1, p2, p3)) for p0, p1, p2, p3 in callipers]
     return asks or [Ask(Prompts(points, labels))]
+
+
+def _automatic_of(args: Namespace) -> Automatic | None:
+    """What --auto keeps; None without it. Raises UltrasamError for options that do not go together."""
+    from ultrasam.predict.automatic import Automatic
+
+    given = {name: getattr(args, f"auto_{name}") for name in AUTO}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not args.auto:
+        if given:
+            raise UltrasamError(f"--auto-{next(iter(given))} goes with --auto: add it, or leave this out")
+        return None
+    if args.protocol == "paper":
+        raise UltrasamError("the protocol paper takes points and boxes: leave out --auto")
+    return Automatic(**given).checked()
 
 
 def _pairs(numbers: tuple[float, ...]) -> list[Point]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from ultrasam.cli.segment import settings_of, summary_of, versions
+from ultrasam.cli.segment import nothing_found, settings_of, summary_of, versions
 from ultrasam.cli.terminal import StatusLine, check_jobs, remark
 from ultrasam.core.errors import UltrasamError
 
@@ -99,13 +99,13 @@ def _run(args: Namespace, plan: _Plan) -> int:
     start = time.perf_counter()
     jobs = check_jobs(1 if args.jobs is None else args.jobs)
     threads = _threads(args.threads, jobs)
+    settings = settings_of(args)
     weights = find(args.model)
     out = ensure_writable_dir(args.out)
     for name in (PREDICTIONS, REPORT):
         _check_replaceable(out / name, args.overwrite)
     for _, problem in plan.problems:
         remark(problem)
-    settings = settings_of(args)
     with Journal(out, overwrite=args.overwrite) as journal:
         model = prepare(
             weights,
@@ -119,6 +119,10 @@ def _run(args: Namespace, plan: _Plan) -> int:
             outcomes = run_batch(
                 model, plan.items, settings, journal, summarise=summary_of, jobs=jobs, tell=progress
             )
+        if settings.automatic is not None:
+            for outcome in outcomes:
+                if outcome.record and not outcome.record["objects"]:
+                    remark(nothing_found(outcome.item.path, settings))
         report = _report(plan, model, outcomes, asdict(settings) | {"inputs": list(args.inputs)})
         report["totals"]["seconds"] = round(time.perf_counter() - start, 3)
         written = _write(out, report, _predictions(model, outcomes, plan.categories))
@@ -145,7 +149,8 @@ def _items_of(
         axis=axis,
         question=[asdict(ask) for ask in asks],
         asks=lambda width, height: asks,
-        objects=[{"category_id": CATEGORY["id"]}] * len(asks),
+        # Without prompts one entry for all objects that will be found.
+        objects=[{"category_id": CATEGORY["id"]}] * max(1, len(asks)),
     )
     if which is None:
         return [replace(item, image={"file_name": place, "frame": 0})]

@@ -39,8 +39,8 @@ class Item:
     `axis` is the one along which a volume is cut into frames, `name` what its results are called (see
     `Journal`), `question` a JSON value that changes with what is
     asked, `asks` the objects for a frame of given width and height in pixels. `image` and `objects` are the
-    entries of the image and of each object in COCO, as far as they are known before. An item with a `problem`
-    fails with it.
+    entries of the image and of each object in COCO, as far as they are known before; where objects are looked
+    for without prompts, `objects` holds one entry for all. An item with a `problem` fails with it.
     """
 
     path: Path
@@ -152,7 +152,8 @@ class _Batch:
         record = self._journal.finished(item.name, fingerprint)
         if record is not None:
             return Outcome(item, "kept", record)
-        self._journal.check(item.name, picture_endings(self._settings, len(item.objects)))
+        automatic = self._settings.automatic is not None
+        self._journal.check(item.name, picture_endings(self._settings, 0 if automatic else len(item.objects)))
         scan = self._opened(item, digest)
         image = as_rgb(scan.frames[item.frame])
         height, width = image.shape[:2]
@@ -160,6 +161,10 @@ class _Batch:
         for ask in asks:
             ask.check(width, height)
         results = segment_frame(self._model, scan, image, asks, self._settings)
+        objects = item.objects
+        if automatic:  # how many there are is known only now
+            objects = [*item.objects] * len(results)
+            self._journal.check(item.name, picture_endings(self._settings, len(results)))
         summaries = [self._summarise(result, scan) for result in results]
         annotations = [
             annotation_of(result, self._settings, summary)
@@ -169,7 +174,7 @@ class _Batch:
             "sha256": digest,
             "frames": len(scan.frames),
             "image": {**item.image, "width": width, "height": height},
-            "annotations": [{**known, **new} for known, new in zip(item.objects, annotations, strict=True)],
+            "annotations": [{**known, **new} for known, new in zip(objects, annotations, strict=True)],
             "objects": summaries,
             "seconds": round(time.perf_counter() - start, 3),
         }

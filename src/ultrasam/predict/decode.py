@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ T = TypeVar("T", bound=np.generic)
 
 # Objects in one decoder call: bounds the memory of its intermediate maps.
 OBJECTS_AT_ONCE = 32
+# Logits this far from 0 count as sure in the stability score.
+STABILITY_OFFSET = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ class Result:
     `mask` bool (H, W); `score` the predicted IoU in [0, 1], 0 without prompts, nan for a prior mask that no
     prompt has refined; `logits` float32 (4h, 4w) on the model's square grid
     (`ultrasam.core.geometry.upsample_logits` brings them to the frame); `prompts` what was asked; `view` the
-    part of the frame that was looked at last if it was not all of it: `mask` is finer there than `logits`.
-    The arrays are read-only.
+    part of the frame that was looked at last if it was not all of it: `mask` is finer there than `logits`;
+    `stability` in [0, 1], see `stability_of`. The arrays are read-only.
     """
 
     mask: BoolArray
@@ -97,6 +100,7 @@ class Result:
     logits: FloatArray
     prompts: Prompts
     view: tuple[int, int, int, int] | None = None
+    stability: float = float("nan")
 
     @property
     def area(self) -> int:
@@ -119,12 +123,32 @@ def result_of(answer: Answer, prompts: Prompts, frame: Frame) -> Result:
     detail = answer.detail
     if detail is None:
         mask = mask_of(answer.logits, frame)
+        seen = inside(answer.logits, frame)
     else:
         mask = np.zeros((frame.height, frame.width), np.bool_)
         detail.view.of(mask)[:] = mask_of(detail.logits, detail.view.frame)
+        seen = inside(detail.logits, detail.view.frame)
     mask.flags.writeable = False
     view = None if detail is None else detail.view.box
-    return Result(mask, answer.score, answer.logits, prompts, view)
+    return Result(mask, answer.score, answer.logits, prompts, view, float(stability_of(seen)))
+
+
+def inside(logits: FloatArray, frame: Frame) -> FloatArray:
+    """The part of logits (..., 4h, 4w) that lies on the image and not on its padding; no copy."""
+    width, height = frame.resized
+    per_cell = frame.size / logits.shape[-1]
+    return logits[..., : math.ceil(height / per_cell), : math.ceil(width / per_cell)]
+
+
+def stability_of(logits: FloatArray, offset: float = STABILITY_OFFSET) -> NDArray[np.float64]:
+    """The stability score (...,) of logits (..., h, w): how little the mask depends on where it is cut.
+
+    IoU of the masks of logits above `offset` and above -`offset` (Kirillov et al. 2023, "Segment Anything",
+    appendix B); the first lies in the second, so it is the ratio of their areas. 0 where both are empty.
+    """
+    sure = np.count_nonzero(logits > offset, axis=(-2, -1))
+    perhaps = np.count_nonzero(logits > -offset, axis=(-2, -1))
+    return np.asarray(sure / np.maximum(perhaps, 1), np.float64)
 
 
 def choose_masks(masks: FloatArray, iou: FloatArray, counts: IntArray) -> list[Answer]:

@@ -17,6 +17,7 @@ from ultrasam.core.polygons import mask_to_polygons
 from ultrasam.core.prompts import Point, Prompts, calliper_prompts
 from ultrasam.io.images import png_bytes
 from ultrasam.io.scan import Scan
+from ultrasam.predict.automatic import Automatic
 from ultrasam.predict.crop import DEFAULT_CROP
 from ultrasam.predict.decode import Result
 from ultrasam.predict.model import Model
@@ -50,6 +51,7 @@ class Settings:
     `overlay`: whether a picture of the frame with masks and prompts is written. `segmentation`: how a mask is
     written in COCO, exact both ways. `refine`: whether objects are looked at a second time;
     `crop`: whether only the ultrasound is looked at; see `Model.session`. `protocol`: see `Model.predict`.
+    `automatic`: what to keep of the objects that are looked for without prompts; None to take prompts.
     """
 
     masks: Literal["union", "labels", "objects", "none"] = "union"
@@ -58,15 +60,18 @@ class Settings:
     refine: str = DEFAULT_REFINE
     crop: str = DEFAULT_CROP
     protocol: str = DEFAULT_PROTOCOL
+    automatic: Automatic | None = None
 
 
 def segment_frame(
     model: Model, scan: Scan, image: ByteArray, asks: Sequence[Ask], settings: Settings
 ) -> list[Result]:
     """One result per object of `image` (H, W, 3) uint8, a frame of `scan`; each prompt is one step, as in a
-    `Session`.
+    `Session`. With `settings.automatic` the objects that are found, and `asks` is empty.
     """
     still = replace(scan, frames=[image])
+    if settings.automatic is not None:
+        return model.automatic(still, settings=settings.automatic, refine=settings.refine, crop=settings.crop)
     if settings.protocol == "paper":
         if any(ask.calliper is not None for ask in asks):
             raise UltrasamError("the protocol paper takes points and boxes, no callipers")
@@ -105,7 +110,10 @@ def pictures(image: ByteArray, results: Sequence[Result], settings: Settings) ->
     masks = [result.mask for result in results]
     drawn: list[np.ndarray[Any, Any]] = []
     if settings.masks == "union":
-        drawn = [np.logical_or.reduce(masks).astype(np.uint8) * 255]
+        union = np.zeros(image.shape[:2], np.bool_)  # stays so where nothing was found
+        for mask in masks:
+            union |= mask
+        drawn = [union.astype(np.uint8) * 255]
     elif settings.masks == "labels":
         labels = np.zeros(image.shape[:2], np.uint8 if len(masks) < 256 else np.uint16)
         for number, mask in enumerate(masks, start=1):
@@ -121,7 +129,7 @@ def pictures(image: ByteArray, results: Sequence[Result], settings: Settings) ->
 
 def annotation_of(result: Result, settings: Settings, summary: Mapping[str, Any]) -> dict[str, Any]:
     """An object as in COCO, without its ids: `bbox` x, y, width, height; `score` and `prompts` are ours, and
-    so are the `measurements` of its summary.
+    so are the `measurements` of its summary and the `stability` of an object found without prompts.
     """
     x0, y0, x1, y1 = result.box or (0.0, 0.0, 0.0, 0.0)
     as_polygons = settings.segmentation == "polygons"
@@ -131,6 +139,7 @@ def annotation_of(result: Result, settings: Settings, summary: Mapping[str, Any]
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "iscrowd": 0,
         "score": round(result.score, 4),
+        **({} if settings.automatic is None else {"stability": round(result.stability, 4)}),
         "prompts": prompts_entry(result.prompts),
         "measurements": summary.get("measurements"),
     }
@@ -147,7 +156,7 @@ def coco_document(
 
     return {
         "info": {
-            "description": "Segmented from prompts, not reviewed",
+            "description": "Segmented by a model, not reviewed",
             "version": f"ultrasam {__version__}",
             "model": model,
         },

@@ -27,8 +27,10 @@ from ultrasam.engines.cache import EmbeddingCache
 from ultrasam.engines.disk import DiskCache, folder_for
 from ultrasam.engines.onnx import OnnxEngine
 from ultrasam.io.scan import FrameIndexError, Region, Scan, read_scan
+from ultrasam.predict.automatic import Automatic, find_objects
 from ultrasam.predict.crop import DEFAULT_CROP, checked_crop, crop_of
 from ultrasam.predict.decode import Result, result_of
+from ultrasam.predict.embed import pooled
 from ultrasam.predict.paper import DEFAULT_PROTOCOL, checked_protocol
 from ultrasam.predict.refine import DEFAULT_REFINE, EncodedFrame, checked_refine, view_of_box
 from ultrasam.predict.session import Session
@@ -92,6 +94,29 @@ class Model:
         frame = Frame(rgb.shape[1], rgb.shape[0], self.card.image_size, self.fit)
         return self.cache.get(rgb, self._encode), frame
 
+    def embed(self, source: Source, frame: int = 0) -> FloatArray:
+        """One frame as a vector (C,) float32, to compare images or to train a probe on.
+
+        It is the mean of the embedding over the cells that show the image: padding does not count, and a cell
+        at the edge counts by the share that the image covers. With ultrasam-lite it has the channels of the
+        coarse map and of the fine one that is folded into channels. It is not normalised. `source` is what
+        `session` takes. Raises UltrasamError if the frame cannot be read or does not exist.
+        """
+        image, _ = opened(source, frame)
+        return pooled(*self.encode(image))
+
+    def embed_all(self, sources: Iterable[Source]) -> FloatArray:
+        """`embed` of each source (of a clip: its first frame) -> (N, C) float32, in their order.
+
+        One image is in memory at a time, beside the cache of embeddings, and any iterable is taken: a
+        generator, or `scan.frames` for each frame of a clip. Raises UltrasamError on the first that cannot be
+        used.
+        """
+        if isinstance(sources, (str, os.PathLike, Scan)):
+            raise UltrasamError("embed_all takes a list of images: write [image] for a single one")
+        vectors = [self.embed(source) for source in sources]
+        return np.stack(vectors) if vectors else np.zeros((0, self.card.embedding[0]), np.float32)
+
     def predict(
         self,
         images: Iterable[Source],
@@ -139,6 +164,30 @@ class Model:
             )
             for i, source in enumerate(sources)
         ]
+
+    def automatic(
+        self,
+        source: Source,
+        frame: int = 0,
+        settings: Automatic | None = None,
+        *,
+        refine: str = DEFAULT_REFINE,
+        crop: str = DEFAULT_CROP,
+    ) -> list[Result]:
+        """The objects of one frame that nobody has pointed at, the best predicted IoU first; maybe none.
+
+        A grid of clicks over the ultrasound (as the DICOM header says, or else what is not black) is asked,
+        and each object kept once, see `ultrasam.predict.automatic`. `Result.prompts` holds the click that
+        found it. The model says what can be told apart in the image, not what it is: expect structures that
+        nobody asked for. `source`, `frame`, `refine` and `crop` as in `session`. Raises UltrasamError if the
+        frame cannot be read or a setting is out of its range.
+        """
+        checked_refine(refine)
+        checked_crop(crop)
+        settings = (settings or Automatic()).checked()
+        image, regions = opened(source, frame)
+        box = crop_of(image, regions, "region") or (0, 0, image.shape[1], image.shape[0])
+        return find_objects(self._encoded(image, regions, refine, crop), box, settings)
 
     def _predict(
         self, source: Source, objects: list[Prompts], refine: str, crop: str, protocol: str

@@ -106,6 +106,24 @@ class EncodedFrame:
         view_of_it = self._view_of(prompts, answer)
         return answer if view_of_it is None else self._look(prompts, view_of_it, answer)
 
+    def seen(self) -> tuple[FloatArray, View]:
+        """The embedding (1, C, h, w) of what is looked at first, and which part of the frame it is."""
+        if self.crop is not None:
+            return self._cropped, self.crop
+        return self._whole, View((0, 0, self.frame.width, self.frame.height), self.frame)
+
+    def answer_of(self, view: View, logits: FloatArray, score: float) -> Answer:
+        """The answer of a view, logits (side, side), with its logits brought to the grid of the frame as
+        well.
+        """
+        if view.frame == self.frame:
+            return Answer(logits, score)
+        full = np.full(self.image.shape[:2], -PRIOR_LOGIT, np.float32)
+        view.of(full)[:] = upsample_logits(logits, view.frame)
+        on_frame = to_grid(full, self.side, -PRIOR_LOGIT, self.fit)
+        on_frame.flags.writeable = False
+        return Answer(on_frame, score, Detail(view, logits))
+
     @cached_property
     def _whole(self) -> FloatArray:
         return self.encode(self.image)[0]
@@ -116,18 +134,14 @@ class EncodedFrame:
         return self.encode(np.ascontiguousarray(self.crop.of(self.image)))[0]
 
     def _look(self, prompts: Prompts, view: View, before: Answer | None) -> Answer:
-        """The answer of the view, with its logits brought back to the grid of the frame as well."""
+        """The answer of the view."""
         if view == self.crop:
             embedding = self._cropped
         else:
             embedding, _ = self.encode(np.ascontiguousarray(view.of(self.image)))
         prior = None if before is None else self._prior(view, before)
         (detail,) = decode(self.engine, embedding, view.frame, [view.prompts(prompts)], [prior])
-        full = np.full(self.image.shape[:2], -PRIOR_LOGIT, np.float32)
-        view.of(full)[:] = upsample_logits(detail.logits, view.frame)
-        logits = to_grid(full, self.side, -PRIOR_LOGIT, self.fit)
-        logits.flags.writeable = False
-        return Answer(logits, detail.score, Detail(view, detail.logits))
+        return self.answer_of(view, detail.logits, detail.score)
 
     def _prior(self, view: View, before: Answer) -> FloatArray:
         """What was answered before, as logits (side, side) on the grid of the view."""
