@@ -93,9 +93,13 @@ def model_config(run):
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_parses_and_makes_a_step(name, data, tmp_path, capsys):
-    out = tmp_path / "run"
+    out, path = tmp_path / "run", data[0]
+    if "star" in name:  # it refuses data without the organ that it leaves out
+        organ = {"busbra": "bus_bra", "mmotu2d": "mmotu_2d", "gist514": "gist514_db"}[name.split("-")[-1]]
+        path = data[0].with_name(f"{organ}.json")
+        path.write_text(data[0].read_text().replace('"dataset": "a"', f'"dataset": "{organ}"'))
     arguments = [
-        *("train", name, "--out", str(out), f"--data={data[0]}", "--data.cache", str(data[1])),
+        *("train", name, "--out", str(out), f"--data={path}", "--data.cache", str(data[1])),
         *("--optim.batch_size", "2", "--threads", "1", "--workers", "0", "--validate_images", "2"),
     ]
     assert main(["train", name, "--check"]) == 0
