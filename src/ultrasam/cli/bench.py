@@ -12,6 +12,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.options import add_threads
 from ultrasam.core.errors import UltrasamError
 
 # What is measured -> its unit.
@@ -36,9 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("onnx", "torch"), default="onnx", help="what runs the model")
     parser.add_argument("--runs", type=int, default=7, metavar="N", help="processes for each cold start")
     parser.add_argument("--clicks", type=int, default=50, metavar="N", help="clicks to take the median of")
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads (default: physical cores, at most 8)"
-    )
+    add_threads(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.options import add_axis, add_images, add_keep_embeddings, add_runner, add_threads
 from ultrasam.cli.terminal import StatusLine, remark
 from ultrasam.core.errors import UltrasamError
 from ultrasam.zoo.store import DEFAULT_MODEL
@@ -69,21 +70,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "inputs", nargs="*", default=[], metavar="INPUT", help="image or DICOM files, folders, patterns"
     )
     parser.add_argument("--data", metavar="COCO.json", help="the images of a COCO file instead")
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        help="folder of a COCO file's images (default: `images` beside the file, or its folder)",
-    )
+    add_images(parser)
     parser.add_argument("--out", metavar="FILE", help="the table to write: .parquet, .csv or .npz (required)")
     parser.add_argument(
         "--every", type=int, default=1, metavar="N", help="of a clip or volume only each Nth frame"
     )
-    parser.add_argument(
-        "--axis",
-        choices=("x", "y", "z"),
-        default="z",
-        help="the axis along which a volume (NIfTI, MHA, NRRD) is cut into frames",
-    )
+    add_axis(parser)
     parser.add_argument(
         "--nearest", metavar="SHEET.png", help="write a picture of some images and the most similar ones"
     )
@@ -93,21 +85,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, help="name or folder of a model; see `ultrasam info`"
     )
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads (default: physical cores, at most 8)"
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("onnx", "torch"),
-        default="onnx",
-        help="what runs the model; torch for models imported from a checkpoint",
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it runs")
-    parser.add_argument(
-        "--keep-embeddings",
-        action="store_true",
-        help="keep on disk what was encoded, so that the next run on the same frames need not do it again",
-    )
+    add_threads(parser)
+    add_runner(parser)
+    add_keep_embeddings(parser)
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ultrasam.cli.segment import add_engine
+from ultrasam.cli.options import add_engine, add_threads
 from ultrasam.config import DataConfig
 from ultrasam.zoo.store import DEFAULT_MODEL
 
@@ -114,9 +114,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--bootstrap", type=int, default=1000, metavar="N", help="draws for the intervals; 0 for none"
     )
     add_engine(parser)
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads (default: physical cores, at most 8)"
-    )
+    add_threads(parser)
 
 
 def run(args: Namespace) -> int:

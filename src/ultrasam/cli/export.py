@@ -74,10 +74,11 @@ def run(args: Namespace) -> int:
 
 
 def _to_hugging_face(args: Namespace) -> int:
+    from ultrasam.zoo.card import WEIGHTS_FILE
     from ultrasam.zoo.store import model_folders
 
     folder = model_folders().get(args.run, Path(args.run))
-    weights = folder / "weights.safetensors"
+    weights = folder / WEIGHTS_FILE
     source = weights if weights.is_file() and (folder / "card.json").is_file() else folder
     if not source.exists():
         raise UltrasamError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.options import add_threads
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ LEAST_IOU = 0.5
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads (default: physical cores, at most 8)"
-    )
+    add_threads(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

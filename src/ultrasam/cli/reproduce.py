@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ultrasam.cli.actions import Actions, add_actions, run_action
 from ultrasam.cli.main import one_line
+from ultrasam.cli.options import add_built_sets, add_engine, add_threads
 from ultrasam.cli.terminal import remark
 
 if TYPE_CHECKING:
@@ -30,12 +31,7 @@ def run(args: Namespace) -> int:
 
 
 def _add_fig2_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        required=True,
-        help="folder with the sets that `ultrasam data build` converted",
-    )
+    add_built_sets(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for figure and tables (default: DIR/fig2)")
 
 
@@ -62,12 +58,7 @@ def _run_fig2(args: Namespace) -> int:
 
 
 def _add_paper_arguments(parser: ArgumentParser, name: str) -> None:
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        required=True,
-        help="folder with the sets that `ultrasam data build` converted",
-    )
+    add_built_sets(parser)
     parser.add_argument("--out", metavar="DIR", help=f"folder for what is written (default: DIR/{name})")
     parser.add_argument(
         *("--model",),
@@ -79,12 +70,8 @@ def _add_paper_arguments(parser: ArgumentParser, name: str) -> None:
 
 
 def _add_run_arguments(parser: ArgumentParser) -> None:
-    from ultrasam.cli.segment import add_engine
-
     add_engine(parser)
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads (default: physical cores, at most 8)"
-    )
+    add_threads(parser)
 
 
 def _add_table1_arguments(parser: ArgumentParser) -> None:

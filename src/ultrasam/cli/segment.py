@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.options import add_axis, add_engine, add_images, add_keep_embeddings
 from ultrasam.cli.terminal import remark
 from ultrasam.core.errors import UltrasamError
 
@@ -93,11 +94,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="what to take of a COCO file: box is `bbox`; point is `point`, the points of our own `prompts`, "
         "labelled `keypoints`, or else a click inside the mask, the first that an object has",
     )
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        help="folder of a COCO file's images (default: `images` beside the file, or its folder)",
-    )
+    add_images(parser)
     parser.add_argument(
         "--refine",
         choices=("none", "zoom", "auto"),
@@ -120,12 +117,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--frame", type=int, metavar="N", help="frame of a clip, from 0; negative from its end"
     )
-    parser.add_argument(
-        "--axis",
-        choices=("x", "y", "z"),
-        default="z",
-        help="the axis along which a volume (NIfTI, MHA, NRRD) is cut into frames",
-    )
+    add_axis(parser)
     parser.add_argument(
         "--frames",
         metavar="all|A:B",
@@ -161,29 +153,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="threads of each job (default: physical cores, shared by the jobs, at most 8)",
     )
     add_engine(parser)
-    parser.add_argument(
-        "--keep-embeddings",
-        action="store_true",
-        help="keep on disk what was encoded, so that the next run on the same frames need not do it again",
-    )
+    add_keep_embeddings(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-
-
-def add_engine(parser: ArgumentParser) -> None:
-    """What runs a model, and where."""
-    parser.add_argument(
-        "--engine",
-        choices=("onnx", "torch"),
-        default="onnx",
-        help="what runs the model; torch for models imported from a checkpoint",
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it runs")
-    parser.add_argument(
-        "--postprocess",
-        choices=("logits", "original"),
-        default="logits",
-        help="original: sizes, coordinates and masks as in the original UltraSam, to reproduce its numbers",
-    )
 
 
 def run(args: Namespace) -> int:

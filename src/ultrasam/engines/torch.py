@@ -14,9 +14,8 @@ from ultrasam.core.prompts import IntArray
 from ultrasam.engines.threads import checked_threads
 from ultrasam.models.checkpoints import load_weights
 from ultrasam.models.files import read_tensors
+from ultrasam.zoo.card import WEIGHTS_FILE
 from ultrasam.zoo.store import Weights
-
-WEIGHTS_FILE = "weights.safetensors"
 
 
 class TorchEngine:

@@ -11,13 +11,13 @@ import torch
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import ensure_writable_dir, sha256_of, shown
-from ultrasam.export.folder import TOLERANCE, WEIGHTS_FILE, largest_difference
+from ultrasam.export.folder import TOLERANCE, largest_difference
 from ultrasam.export.int8 import quantise_encoder
 from ultrasam.export.onnx import ENCODER, export_onnx
 from ultrasam.models.checkpoints import SOURCES, load_weights, preset_of, source_of
 from ultrasam.models.files import read_tensors
 from ultrasam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam
-from ultrasam.zoo.card import DATA_FILES, MODEL_FILES
+from ultrasam.zoo.card import DATA_FILES, MODEL_FILES, WEIGHTS_FILE
 
 # What an image goes through before the encoder, as in a card.
 _SAM = {"mean": list(PIXEL_MEAN), "std": list(PIXEL_STD), "resize": "pil"}

@@ -22,10 +22,8 @@ from ultrasam.models.lite import LiteSam
 from ultrasam.models.sam import Sam
 from ultrasam.training.model import build_model, load_into, plain_weights
 from ultrasam.training.run import load_weights
-from ultrasam.zoo.card import CARD_FILE, MODEL_FILES, Card
+from ultrasam.zoo.card import CARD_FILE, MODEL_FILES, WEIGHTS_FILE, Card
 
-# The weights to train on from, as they were before the export changed them.
-WEIGHTS_FILE = "weights.safetensors"
 # The largest difference between a logit of the exported model and of the torch model with the same weights.
 TOLERANCE = 1e-3
 
@@ -49,7 +47,7 @@ def load_run(source: Path, image_size: int | None = None) -> tuple[LiteSam | Sam
     folder = source if source.is_dir() else source.parent
     weights = source
     if source.is_dir():
-        candidates = [folder / "weights.safetensors", folder / "last.ckpt"]
+        candidates = [folder / WEIGHTS_FILE, folder / "last.ckpt"]
         weights = next((path for path in candidates if path.is_file()), candidates[0])
     try:
         settings = ModelConfig(**json.loads((folder / "config.json").read_text())["model"])
@@ -117,6 +115,7 @@ def export_folder(source: Path, out: Path, text: CardText, image_size: int | Non
     model, settings = load_run(source, image_size)
     ensure_writable_dir(out)
     half = isinstance(model, LiteSam)
+    # As they are before the export changes them.
     plain = {key: value.clone() for key, value in model.state_dict().items()}
     if isinstance(model, LiteSam):
         fold_batch_norm(model)

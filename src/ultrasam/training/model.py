@@ -19,12 +19,18 @@ from ultrasam.models.files import read_tensors
 from ultrasam.models.lite import LiteConfig, LiteSam
 from ultrasam.models.sam import PRESETS, Sam, SamConfig
 from ultrasam.models.vit import MLPBlock
+from ultrasam.zoo.card import WEIGHTS_FILE
 
 # The linear layers beside which a lora or ia3 is trained.
 _LORA_LAYERS = ["attn.qkv", "attn.proj"]
 _IA3_LAYERS, _IA3_FEEDFORWARD = ["attn.qkv", "mlp.lin2"], ["mlp.lin2"]
 PREFIX = "model."
 """Of the model's weights in a checkpoint of a run."""
+
+
+def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's weights among those of a checkpoint, in its own names."""
+    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
 
 
 def build_model(config: ModelConfig) -> LiteSam | Sam:
@@ -99,8 +105,8 @@ def initialise(model: LiteSam | Sam, config: ModelConfig) -> None:
 def _file_of(init: str) -> Path:
     """The weights that `init` means: a path, or the name of a model in the package or the store."""
     path = Path(init).expanduser()
-    if path.is_dir() and (path / "weights.safetensors").is_file():
-        return path / "weights.safetensors"
+    if path.is_dir() and (path / WEIGHTS_FILE).is_file():
+        return path / WEIGHTS_FILE
     if path.exists():
         return path
     from ultrasam.zoo.store import model_folders
@@ -111,11 +117,11 @@ def _file_of(init: str) -> Path:
             f"model.init {shown(init)} is neither a file nor a model on this machine "
             f"({', '.join(sorted(model_folders()))})"
         )
-    if not (folder / "weights.safetensors").is_file():
+    if not (folder / WEIGHTS_FILE).is_file():
         raise UltrasamError(
             f"the model {init} has no weights.safetensors to train on: import it again, or name a checkpoint"
         )
-    return folder / "weights.safetensors"
+    return folder / WEIGHTS_FILE
 
 
 def architecture_of(state: Mapping[str, Tensor]) -> str:
@@ -135,7 +141,7 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
 def _named_as(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The tensors of a file in the names of this package."""
     if any(name.startswith(PREFIX) for name in state):  # a checkpoint of a run
-        state = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+        state = without_prefix(state)
     if isinstance(model, Sam) and architecture_of(state) == "unknown":
         try:
             return SOURCES[source_of(state)](state)

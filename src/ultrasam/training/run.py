@@ -34,8 +34,9 @@ from ultrasam.training.data import (
     training_loader,
     validation_loader,
 )
-from ultrasam.training.model import PREFIX, add_tuning, initialise, plain_weights
+from ultrasam.training.model import add_tuning, initialise, plain_weights, without_prefix
 from ultrasam.training.promptable import SMALLER_STEPS, PromptableModule
+from ultrasam.zoo.card import WEIGHTS_FILE
 
 # Settings that may change when a run is continued.
 _FREE = {"out", "threads", "workers", "devices", "log_every", "checkpoint_minutes", "data.cache"}
@@ -154,7 +155,7 @@ def model_weights(checkpoint: dict[str, Any], path: Path) -> dict[str, torch.Ten
         return checkpoint
     if not isinstance(state, dict):
         raise _no_weights(path)
-    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    return without_prefix(state)
 
 
 def _no_weights(path: Path) -> UltrasamError:
@@ -183,8 +184,9 @@ def check_same_settings(path: Path, config: TrainConfig) -> None:
 
 def check_resumable(checkpoint: dict[str, Any], config: TrainConfig) -> None:
     """Raise UltrasamError where what was read from `last.ckpt` is not the state of a run of this model."""
-    module = PromptableModule(config)
-    add_tuning(module.model, config.model)
+    with torch.device("meta"):  # only names and shapes
+        module = PromptableModule(config)
+        add_tuning(module.model, config.model)
     wanted = {name: value.shape for name, value in module.state_dict().items()}
     state = checkpoint.get("state_dict")
     there = state.items() if isinstance(state, dict) else ()
@@ -226,7 +228,7 @@ def train(config: TrainConfig) -> Path:
     weights = plain_weights(weights, config.model)
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise UltrasamError(f"the weights are not finite after the last step: {SMALLER_STEPS}")
-    path = out / "weights.safetensors"
+    path = out / WEIGHTS_FILE
     if _rank():
         return path
     atomic_write(path, save({key: value.detach().contiguous() for key, value in weights.items()}))

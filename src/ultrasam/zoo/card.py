@@ -14,6 +14,8 @@ from ultrasam.core.geometry import PAD, RESIZES, STRETCH
 
 CARD_FILE = "card.json"
 MODEL_FILES = ("encoder.onnx", "decoder.onnx")
+# The weights to train on from, and what the torch engine runs.
+WEIGHTS_FILE = "weights.safetensors"
 # The weights of a file that are too large to be in it (ONNX's external data).
 DATA_FILES = tuple(f"{name}.data" for name in MODEL_FILES)
 # No model takes larger squares; a card that asks for them would exhaust the memory before it is refused.
