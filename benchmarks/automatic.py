@@ -36,7 +36,7 @@ from ultrasam.core.geometry import BoolArray, ByteArray, as_rgb
 from ultrasam.core.metrics import iou
 from ultrasam.core.prompts import Prompts, mask_to_logits
 from ultrasam.engines.cache import EmbeddingCache
-from ultrasam.evaluation.samples import Sample, Selection, limited, select_samples
+from ultrasam.evaluation.samples import Sample, Selection, select_samples
 from ultrasam.predict.automatic import candidates, grid_points, suppress
 from ultrasam.predict.crop import crop_of
 from ultrasam.predict.decode import inside
@@ -134,14 +134,6 @@ def table(dataset: str, counts: Sequence[dict[str, Count]]) -> None:
         print(f"| {way} | {found / len(rows):.1f} | {' | '.join(cells)} | {took} |")
 
 
-def training_cases(args: argparse.Namespace) -> list[Sample]:
-    """What training does not hold out, `--limit` images of each data set."""
-    everything = select_samples(args.data, args.images, Selection(datasets=tuple(args.dataset)))
-    held_out = select_samples(args.data, args.images, Selection("validation", datasets=tuple(args.dataset)))
-    ids = {sample.image.id for sample in held_out}
-    return limited([sample for sample in everything if sample.image.id not in ids], args.limit)
-
-
 def tune(model: ultrasam.Model, samples: Sequence[Sample], settings: ultrasam.Automatic) -> None:
     """Prints for each least score and stability precision / recall / F1 at 0.5, mean over the data sets."""
     totals: dict[tuple[float, float, str], list[int]] = {}
@@ -188,11 +180,12 @@ def run(args: argparse.Namespace) -> None:
     model = ultrasam.load(args.model, threads=args.threads)
     given = {"score": args.score, "grid": args.grid, "most": args.most}
     settings = ultrasam.Automatic(**{name: value for name, value in given.items() if value is not None})
+    only = "training" if args.tune or args.training else "validation"
+    selection = Selection(only, datasets=tuple(args.dataset), limit=args.limit)
+    samples = select_samples(args.data, args.images, selection)
     if args.tune:
-        tune(model, training_cases(args), settings)
+        tune(model, samples, settings)
         return
-    selection = Selection("validation", datasets=tuple(args.dataset), limit=args.limit)
-    samples = training_cases(args) if args.training else select_samples(args.data, args.images, selection)
     counts: dict[str, list[dict[str, Count]]] = {}
     for number, sample in enumerate(samples, start=1):
         counts.setdefault(sample.dataset, []).append(counts_of(model, sample, settings))

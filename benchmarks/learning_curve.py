@@ -59,10 +59,8 @@ def subset(args: argparse.Namespace, number: int) -> Path:
     """A COCO file of so many images of the training part, in the order of a hash: more only add some."""
     from ultrasam.evaluation.samples import Selection, select_samples
 
-    whole = select_samples(args.data, selection=Selection(datasets=(args.dataset,)))
-    held_out = select_samples(args.data, selection=Selection("validation", datasets=(args.dataset,)))
-    unseen = {sample.image.id for sample in held_out}
-    known = [sample.image.id for sample in whole if sample.image.id not in unseen]
+    selection = Selection("training", datasets=(args.dataset,))
+    known = [sample.image.id for sample in select_samples(args.data, selection=selection)]
     if number > len(known):
         sys.exit(f"--images {number}: {args.dataset} has {len(known)} images to train on")
     chosen = set(sorted(known, key=lambda key: hashlib.sha256(str(key).encode()).digest())[:number])

@@ -32,11 +32,6 @@ def image(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
 def segment(tiny_folder: Path, out: Path) -> Segment:
     """Run the verb in this process on the tiny model."""
 

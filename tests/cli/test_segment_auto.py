@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ultrasam.cli.main import main
 from ultrasam.cli.segment import AUTO
 from ultrasam.core.masks import decode_segmentation
 from ultrasam.predict.automatic import Automatic
@@ -28,19 +27,6 @@ def scans(tmp_path: Path) -> Path:
     for name in ("a.png", "b.png"):
         Image.new("L", (160, 120), 127).save(folder / name)
     return folder
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def segment(tiny_folder: Path, out: Path) -> Segment:
-    def run(*words: object) -> int:
-        return main(["segment", *map(str, words), f"--out={out}", f"--model={tiny_folder}", "--threads=1"])
-
-    return run
 
 
 def read(path: Path) -> Any:

@@ -35,21 +35,6 @@ def scans(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def segment(tiny_folder: Path, out: Path) -> Segment:
-    """Run the verb in this process on the tiny model."""
-
-    def run(*words: object) -> int:
-        return main(["segment", *map(str, words), f"--out={out}", f"--model={tiny_folder}", "--threads=1"])
-
-    return run
-
-
 NAMES = ["a.bmp", "a.png", "b ü\n", "deep er/a"]
 
 

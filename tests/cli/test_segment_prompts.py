@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 import ultrasam
-from ultrasam.cli.main import main
 from ultrasam.core.files import sha256_of
 from ultrasam.core.masks import decode_segmentation, encode_rle
 
@@ -20,21 +19,6 @@ Segment = Callable[..., int]
 
 BLOB = np.zeros((60, 80), bool)
 BLOB[20:41, 30:51] = True  # its middle pixel is (40, 30)
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def segment(tiny_folder: Path, out: Path) -> Segment:
-    """Run the verb in this process on the tiny model."""
-
-    def run(*words: object) -> int:
-        return main(["segment", *map(str, words), f"--out={out}", f"--model={tiny_folder}", "--threads=1"])
-
-    return run
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.synthetic import write_coco
 
 from ultrasam.config import DataConfig, ModelConfig, TrainConfig
 from ultrasam.core.errors import UltrasamError
@@ -171,3 +172,13 @@ def test_missing_images_are_counted_before_any_work(tmp_path: Path) -> None:
 def test_nothing_left_is_an_error(tmp_path: Path, images: list[dict[str, Any]], selection: Selection) -> None:
     with pytest.raises(UltrasamError, match="nothing to evaluate"):
         select_samples(write_data(tmp_path, images), selection=selection)
+
+
+def test_training_cases_are_those_that_are_not_held_out(tmp_path: Path) -> None:
+    path = write_coco(tmp_path / "set")
+    ids = {
+        only: {sample.image.id for sample in select_samples(path, selection=Selection(only, 0.3))}
+        for only in ("all", "training", "validation")
+    }
+    assert ids["training"] | ids["validation"] == ids["all"] and not ids["training"] & ids["validation"]
+    assert ids["training"] and ids["validation"]

@@ -13,7 +13,7 @@ from ultrasam.core.geometry import BoolArray
 from ultrasam.core.metrics import iou
 from ultrasam.evaluation.evaluate import Progress
 from ultrasam.evaluation.fig3_picture import Drawn, Row, side_by_side
-from ultrasam.evaluation.paper import AS_CARD, PROMPTS, Entrant, Runner, title
+from ultrasam.evaluation.paper import AS_CARD, PROMPTS, Entrant, Runner, turns
 from ultrasam.evaluation.paper_parts import Missing, Tests, missing_markdown
 from ultrasam.evaluation.protocols import Encoded, paper_prompts
 from ultrasam.evaluation.published import ROWS, STAR, TESTS
@@ -111,22 +111,18 @@ def _asked(
     """
     columns: dict[str, str] = {}
     answers: _Answers = {}
-    for entrant in entrants:
-        own = [one for one in samples if entrant.tests is None or one.dataset in entrant.tests]
-        if not own:
-            continue
-        for pipeline, model in runner.variants(entrant.weights):
-            name = title(model.card.id, pipeline)
-            below = "" if entrant.row is None else f"{ROWS[entrant.row]} of the paper"
-            if entrant.row == STAR and entrant.tests is not None and pipeline == AS_CARD:
-                name, below = ROWS[STAR], "organ not seen"
-            columns[name] = below
-            tell = progress(name)
-            for done, sample in enumerate(own, 1):
-                for prompt, drawn in _answers(model, sample).items():
-                    answers[name, sample.image.id, prompt] = drawn
-                if tell is not None:
-                    tell(done, len(own))
+    for turn in turns(entrants, samples, runner):
+        name, row = turn.name, turn.entrant.row
+        below = "" if row is None else f"{ROWS[row]} of the paper"
+        if row == STAR and turn.entrant.tests is not None and turn.pipeline == AS_CARD:
+            name, below = ROWS[STAR], "organ not seen"
+        columns[name] = below
+        tell = progress(name)
+        for done, sample in enumerate(turn.samples, 1):
+            for prompt, drawn in _answers(turn.model, sample).items():
+                answers[name, sample.image.id, prompt] = drawn
+            if tell is not None:
+                tell(done, len(turn.samples))
     return columns, answers
 
 

@@ -68,6 +68,20 @@ class Runner:
             yield name, replace(model, card=card, cache=cache, postprocess=postprocess)
 
 
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """A model that is about to be asked for `samples`."""
+
+    entrant: Entrant
+    pipeline: str
+    model: Model
+    samples: list[Sample]
+
+    @property
+    def name(self) -> str:
+        return title(self.model.card.id, self.pipeline)
+
+
 @dataclass(frozen=True)
 class Score:
     """One cell of the table: a model on a data set by one prompt; all figures in percent, as in the paper.
@@ -130,16 +144,21 @@ def measure(
     result. Raises UltrasamError if a model or an image cannot be used.
     """
     found = []
+    for turn in turns(entrants, samples, runner):
+        asked = Asked(paper=True)
+        outcomes = evaluate(turn.model, turn.samples, asked, progress(turn.name), tolerance)
+        scores = tuple(_scores(turn.model, turn.pipeline, turn.entrant.row, outcomes))
+        found.append(Measured(scores, tuple(outcomes)))
+    return found
+
+
+def turns(entrants: Iterable[Entrant], samples: Sequence[Sample], runner: Runner) -> Iterator[Turn]:
+    """Every model with each of its pipelines, and which of the samples it is asked for, if any."""
     for entrant in entrants:
         own = [one for one in samples if entrant.tests is None or one.dataset in entrant.tests]
-        if not own:
-            continue
-        for pipeline, model in runner.variants(entrant.weights):
-            name = title(model.card.id, pipeline)
-            outcomes = evaluate(model, own, Asked(paper=True), progress(name), tolerance)
-            scores = tuple(_scores(model, pipeline, entrant.row, outcomes))
-            found.append(Measured(scores, tuple(outcomes)))
-    return found
+        if own:
+            for pipeline, model in runner.variants(entrant.weights):
+                yield Turn(entrant, pipeline, model, own)
 
 
 def title(model: str, pipeline: str) -> str:

@@ -25,8 +25,9 @@ from ultrasam.io.scan import read_scan
 class Selection:
     """What of a COCO file counts.
 
-    `only` is "all" or "validation": the cases that training with the same `share` and `split_seed` holds out.
-    `datasets` names data sets, none for all; `limit` is the largest number of images of a data set.
+    `only` is "all", "validation" (the cases that training with the same `share` and `split_seed` holds out)
+    or "training" (the others). `datasets` names data sets, none for all; `limit` is the largest number of
+    images of a data set.
     """
 
     only: str = "all"
@@ -86,9 +87,10 @@ def select_samples(
     objects = coco.by_image()
     # Training splits the cases of all images that have annotations: the split is made before any filter.
     grouped = [(image, group_of(image, data)) for image in coco.images if objects[image.id]]
-    if selection.only == "validation":
+    if selection.only != "all":
         held_out = held_out_groups((g for _, g in grouped), selection.share, selection.split_seed)
-        grouped = [(image, group) for image, group in grouped if group in held_out]
+        wanted = selection.only == "validation"
+        grouped = [(image, group) for image, group in grouped if (group in held_out) == wanted]
     samples = []
     for image, (dataset, case_id) in grouped:
         if selection.datasets and dataset not in selection.datasets:
@@ -149,6 +151,6 @@ def _check_files(samples: Sequence[Sample]) -> None:
 
 
 def _filters(selection: Selection) -> str:
-    parts = ["among the validation cases"] if selection.only == "validation" else []
+    parts = [] if selection.only == "all" else [f"among the {selection.only} cases"]
     parts += ["in " + ", ".join(selection.datasets)] if selection.datasets else []
     return " ".join(parts) or "in it"
