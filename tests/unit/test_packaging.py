@@ -29,7 +29,7 @@ else:
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 BASE = {"numpy", "pillow", "onnxruntime", "pydicom", "pycocotools", "jsonargparse", "docstring-parser"}
-EXTRAS = {"dicom", "docs", "torch", "train", "data", "annotate", "eval", "dev"}
+EXTRAS = {"dicom", "docs", "torch", "train", "data", "downstream", "annotate", "eval", "dev"}
 # GPL or AGPL, or they bring torchvision along, or they need a display.
 FORBIDDEN = {"torchvision", "timm", "ultralytics", "open-clip-torch", "segment-anything", "opencv-python"}
 FORBIDDEN |= {"pylibjpeg-libjpeg", "pyqt5", "pyqt6"}

@@ -24,10 +24,11 @@ from ultrasam.core.errors import UltrasamError  # noqa: E402
 from ultrasam.export.folder import CardText, export_folder  # noqa: E402
 from ultrasam.models.checkpoints import to_hugging_face  # noqa: E402
 from ultrasam.training.data import TrainingSamples, ValidationSamples, collate, load_split, target_of  # noqa: E402
+from ultrasam.training.loop import precision_of, processes_of, rank_of  # noqa: E402
 from ultrasam.training.losses import low_resolution  # noqa: E402
 from ultrasam.training.model import add_tuning, build_model, initialise, plain_weights  # noqa: E402
 from ultrasam.training.promptable import PromptableModule  # noqa: E402
-from ultrasam.training.run import _precision, _processes, _rank, train  # noqa: E402
+from ultrasam.training.run import train  # noqa: E402
 
 TINY = ModelConfig(architecture="tiny", image_size=128)
 PAPER_PROMPTS = PromptConfig(point=0.5, box=0.5, calliper=0, max_clicks=0, box_feedback=0, max_objects=20)
@@ -191,12 +192,12 @@ def test_torchrun_and_slurm_say_how_many_processes_there_are(variables, expected
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert _processes(config_of(data, devices=2)) == expected
-    assert _rank() == (5 if len(variables) == 3 else 0)
+    assert processes_of(config_of(data, devices=2)) == expected
+    assert rank_of() == (5 if len(variables) == 3 else 0)
     monkeypatch.setenv("SLURM_NTASKS", "12")
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
     with pytest.raises(UltrasamError, match="--ntasks-per-node"):
-        _processes(config_of(data))
+        processes_of(config_of(data))
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
@@ -205,8 +206,8 @@ def test_bfloat16_is_for_processors_that_have_it(native, expected, data, monkeyp
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     config = config_of(data)
-    assert _precision(replace(config, optim=replace(config.optim, precision="auto"))) == expected
-    assert _precision(config) == "32-true"
+    assert precision_of(replace(config.optim, precision="auto")) == expected
+    assert precision_of(config.optim) == "32-true"
 
 
 @pytest.mark.parametrize("workers", [0, 1])

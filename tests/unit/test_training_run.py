@@ -29,9 +29,10 @@ from ultrasam.export.folder import CardText, export_folder, load_run  # noqa: E4
 from ultrasam.export.onnx import fold_batch_norm, round_to_half  # noqa: E402
 from ultrasam.recipes import recipe_path  # noqa: E402
 from ultrasam.training.data import TrainingSamples, load_split, training_loader  # noqa: E402
+from ultrasam.training.loop import AtomicCheckpoints, check_same_settings  # noqa: E402
 from ultrasam.training.model import build_model, initialise  # noqa: E402
 from ultrasam.training.promptable import PromptableModule, _chosen  # noqa: E402
-from ultrasam.training.run import AtomicCheckpoints, check_same_settings, train  # noqa: E402
+from ultrasam.training.run import train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_an_interrupted_run_says_so(number, data, tmp_path):
         # A shell's background jobs are started with it ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from ultrasam.cli.main import main\n"
-        "from ultrasam.training.run import ProgressLines\n"
+        "from ultrasam.training.loop import ProgressLines\n"
         f"ProgressLines.on_train_batch_end = lambda *_: os.kill(os.getpid(), {int(number)})\n"
         "raise SystemExit(main(sys.argv[1:]))"
     )

@@ -1,4 +1,7 @@
-"""Training recipes: YAML files whose fields are those of `ultrasam.config.TrainConfig`."""
+"""Recipes of runs: YAML files whose fields are those of the settings in `ultrasam.config`.
+
+Those of `ultrasam train` lie in this folder, those of `classify` and `instances` in folders of their names.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,16 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, shown
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes inside the package."""
-    files = resources.files(__package__).iterdir()
+def recipe_names(kind: str = "") -> list[str]:
+    """Names of the recipes inside the package, of `ultrasam train` or of another `kind`."""
+    files = (resources.files(__package__) / kind).iterdir()
     return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
 
 
-def recipe_path(name_or_path: str) -> Path:
+def recipe_path(name_or_path: str, kind: str = "") -> Path:
     """The file of a recipe given by its name or its path. Raises UltrasamError for neither, or no text."""
-    if name_or_path in recipe_names():
-        return Path(str(resources.files(__package__) / f"{name_or_path}.yaml"))
+    if name_or_path in recipe_names(kind):
+        return Path(str(resources.files(__package__) / kind / f"{name_or_path}.yaml"))
     path = Path(name_or_path)
     if path.is_file():
         try:
@@ -27,5 +30,5 @@ def recipe_path(name_or_path: str) -> Path:
             raise UltrasamError(f"{shown(path)} is no readable YAML file ({reason(error)})") from error
         return path
     raise UltrasamError(
-        f"no recipe {name_or_path!r}: give the path of a YAML file or one of {', '.join(recipe_names())}"
+        f"no recipe {name_or_path!r}: give the path of a YAML file or one of {', '.join(recipe_names(kind))}"
     )

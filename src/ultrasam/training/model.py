@@ -9,7 +9,7 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ultrasam.config import ModelConfig
 from ultrasam.core.errors import UltrasamError
@@ -95,15 +95,18 @@ def initialise(model: LiteSam | Sam, config: ModelConfig) -> None:
     Raises UltrasamError where they are not found or do not fit.
     """
     if config.init:
-        path = _file_of(config.init)
-        _load(model, _named_as(model, read_tensors(path), path), path, config)
+        path = weights_file(config.init, "model.init")
+        _load(model, in_own_names(read_tensors(path), path, isinstance(model, Sam)), path, config)
     elif config.imagenet and isinstance(model, LiteSam):
         path = Path(config.imagenet)
         load_into(model.encoder.backbone.load_imagenet, read_tensors(path), path)
 
 
-def _file_of(init: str) -> Path:
-    """The weights that `init` means: a path, or the name of a model in the package or the store."""
+def weights_file(init: str, option: str) -> Path:
+    """The weights that `init` means: a path, or the name of a model in the package or the store.
+
+    Raises UltrasamError, naming the `option` that said it, for neither.
+    """
     path = Path(init).expanduser()
     if path.is_dir() and (path / WEIGHTS_FILE).is_file():
         return path / WEIGHTS_FILE
@@ -114,7 +117,7 @@ def _file_of(init: str) -> Path:
     folder = model_folders().get(init)
     if folder is None:
         raise UltrasamError(
-            f"model.init {shown(init)} is neither a file nor a model on this machine "
+            f"{option} {shown(init)} is neither a file nor a model on this machine "
             f"({', '.join(sorted(model_folders()))})"
         )
     if not (folder / WEIGHTS_FILE).is_file():
@@ -138,11 +141,14 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
     return "another SAM"
 
 
-def _named_as(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The tensors of a file in the names of this package."""
+def in_own_names(state: dict[str, Tensor], path: Path, sam: bool) -> dict[str, Tensor]:
+    """The tensors of a file in the names of this package; of a `sam` from any source.
+
+    Raises UltrasamError if they should be a SAM's and are not.
+    """
     if any(name.startswith(PREFIX) for name in state):  # a checkpoint of a run
         state = without_prefix(state)
-    if isinstance(model, Sam) and architecture_of(state) == "unknown":
+    if sam and architecture_of(state) == "unknown":
         try:
             return SOURCES[source_of(state)](state)
         except UltrasamError as error:

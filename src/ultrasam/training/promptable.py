@@ -5,15 +5,11 @@ feedback.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ultrasam.config import TrainConfig
@@ -26,13 +22,10 @@ from ultrasam.training.data import Batch
 from ultrasam.training.losses import mask_iou, paper_loss, pass_loss
 from ultrasam.training.model import build_model
 from ultrasam.training.prompts import KINDS
-
-SMALLER_STEPS = "train in another folder with a smaller optim.lr or with optim.precision 32-true"
-
-Terms = dict[str, Tensor]
+from ultrasam.training.stepping import SMALLER_STEPS, SteppingModule, Terms
 
 
-class PromptableModule(L.LightningModule):
+class PromptableModule(SteppingModule[Batch]):
     """Two passes with gradients a step, and up to `max_clicks - 1` passes without between them.
 
     Pass 1 sees the first prompt. A step draws how many corrective clicks follow, 0 to `max_clicks`: each
@@ -43,10 +36,10 @@ class PromptableModule(L.LightningModule):
     they are spread over: many processes step as one would with the same images.
     """
 
-    automatic_optimization = False
+    logged_as = "pass"
 
     def __init__(self, config: TrainConfig):
-        super().__init__()
+        super().__init__(config.optim, config.seed)
         self.config = config
         self.model = build_model(config.model)
         self.save_hyperparameters({"config": asdict(config)})
@@ -59,50 +52,11 @@ class PromptableModule(L.LightningModule):
             for one in batch
         ]
 
-    def training_step(self, batch: list[Batch], batch_idx: int) -> None:
-        """The images of this process for one step, in as many batches as its memory asks for."""
-        step = self.global_step
-        world = self.trainer.world_size
-        count = torch.tensor(float(sum(len(one.owner) for one in batch)), device=self.device)
-        self._sum(count)
-        sums: Terms = {}
-        for number, one in enumerate(batch):
-            # Dropout too is a function of the step and the place.
-            torch.manual_seed(_mixed(self.config.seed, step, self.global_rank, number))
-            with self._sync_with(number == len(batch) - 1):
-                terms = self.two_passes(one, step)
-                objects = len(one.owner)
-                self.manual_backward((terms["1/total"] + terms["2/total"]) * (objects * world / count))
-            for name, value in terms.items():
-                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + objects * value.detach()
-        self._step(step, sums, count)
+    def terms_of(self, portion: Batch, step: int) -> Terms:
+        return self.two_passes(portion, step)
 
-    def _step(self, step: int, sums: Terms, count: Tensor) -> None:
-        """Clip and step, unless something is not finite, which all processes see alike."""
-        means = torch.stack(list(sums.values()))
-        self._sum(means)
-        values = dict(zip(sums, means / count, strict=True))
-        self.log_dict({f"pass{name}": value for name, value in values.items()}, batch_size=1)
-        most = self.config.optim.clip or float("inf")
-        norm = nn.utils.clip_grad_norm_(self.trained_parameters(), most)
-        self.log("gradient", norm, batch_size=1)
-        if not torch.isfinite(values["1/total"] + values["2/total"] + norm):
-            raise UltrasamError(f"the loss is not finite at step {step}: {SMALLER_STEPS}")
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
-        optimizer.step()  # type: ignore[union-attr]
-        optimizer.zero_grad()  # type: ignore[union-attr]
-        scheduler.step()  # type: ignore[union-attr, call-arg]
-
-    def _sum(self, value: Tensor) -> None:
-        """Over the processes, in place."""
-        if self.trainer.world_size > 1:
-            dist.all_reduce(value)
-
-    def _sync_with(self, last: bool) -> AbstractContextManager[Any]:
-        """Processes exchange their gradients once a step, after the last batch."""
-        if last or self.trainer.world_size == 1:
-            return nullcontext()
-        return self.trainer.strategy.block_backward_sync()  # type: ignore[attr-defined, no-any-return]
+    def count_of(self, portion: Batch) -> int:
+        return len(portion.owner)
 
     def two_passes(self, batch: Batch, step: int) -> Terms:
         """The terms of both passes, means over the objects of the batch."""
@@ -227,29 +181,14 @@ class PromptableModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """The mean over the objects of all processes, some of which may have had none."""
-        self._sum(self._validated)
+        self.sum_up(self._validated)
         *sums, count = self._validated
         # The trial at the start is not worth a line.
         if count and not self.trainer.sanity_checking:
             self.log_dict({f"validation/iou{number}": value / count for number, value in enumerate(sums, 1)})
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-
-    def configure_optimizers(self) -> Any:
-        optim = self.config.optim
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            pretrained = ".backbone." in name or name.startswith("image_encoder.")
-            decay = optim.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((optim.lr_backbone if pretrained else optim.lr, decay), []).append(parameter)
-        optimizer = torch.optim.AdamW(
-            [{"params": parameters, "lr": lr, "weight_decay": wd} for (lr, wd), parameters in groups.items()]
-        )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, optim.rate)
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+    def pretrained(self, name: str) -> bool:
+        return ".backbone." in name or name.startswith("model.image_encoder.")
 
 
 def _chosen(batch: Batch, masks: Tensor, iou: Tensor) -> Tensor:
@@ -262,8 +201,3 @@ def _chosen(batch: Batch, masks: Tensor, iou: Tensor) -> Tensor:
 def _slices(inputs: tuple[Tensor, ...], most: int) -> Iterator[tuple[Tensor, ...]]:
     for start in range(0, len(inputs[0]), most):
         yield tuple(value[start : start + most] for value in inputs)
-
-
-def _mixed(*numbers: int) -> int:
-    """A seed from several numbers."""
-    return int(np.random.default_rng(numbers).integers(2**63))

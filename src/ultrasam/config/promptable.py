@@ -1,9 +1,9 @@
-"""Settings of a training run as frozen dataclasses: what a recipe may say. Needs no torch."""
+"""Settings of a run that trains a promptable model, and of the optimiser that every run has."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -169,6 +169,33 @@ class OptimConfig:
         """Steps with a rising rate."""
         return max(1, round(self.warmup * self.steps))
 
+    def rules(self) -> Iterator[tuple[str, bool]]:
+        """What must hold, and whether it does; so written that NaN breaks its rule."""
+        yield (
+            "optim.steps and batch_size are at least 1, at_once and objects_at_once at least 0",
+            min(self.steps, self.batch_size) >= 1 and min(self.at_once, self.objects_at_once) >= 0,
+        )
+        marks = self.milestones
+        yield (
+            "optim.milestones ascend from after the warm-up to before the last of optim.steps",
+            not marks
+            or all(a < b for a, b in zip((self.warmup_steps, *marks), (*marks, self.steps), strict=True)),
+        )
+        yield (
+            'optim.milestones are given for optim.schedule "steps" alone',
+            (self.schedule == "steps") == bool(marks),
+        )
+        yield (
+            "optim.warmup is from 0 to 1, ema from 0 to less than 1",
+            0 <= self.warmup <= 1 and 0 <= self.ema < 1,
+        )
+        yield (
+            "optim.lr, lr_backbone, final_share, weight_decay, clip and drop are finite, 0 or more",
+            not_negative(
+                self.lr, self.lr_backbone, self.final_share, self.weight_decay, self.clip, self.drop
+            ),
+        )
+
     def rate(self, step: int) -> float:
         """The learning rate at an optimiser step from 0 on, as a share of the peak."""
         warmup = self.warmup_steps
@@ -250,9 +277,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError, in one line, for a value that no run can use."""
-        for rule, holds in self._rules():
-            if not holds:  # so written that NaN breaks its rule
-                raise ValueError(f"these settings cannot be used, for this must hold: {rule}")
+        check_rules(self._rules())
 
     def _rules(self) -> Iterator[tuple[str, bool]]:
         data, model, prompts, augment = self.data, self.model, self.prompts, self.augment
@@ -267,7 +292,7 @@ class TrainConfig:
         )
         yield "checkpoint_minutes is more than 0", 0 < self.checkpoint_minutes < math.inf
         yield "data.validation_share is at least 0 and less than 1", 0 <= data.validation_share < 1
-        yield "data.dataset_weights are 0 or more", _not_negative(*data.dataset_weights.values())
+        yield "data.dataset_weights are 0 or more", not_negative(*data.dataset_weights.values())
         yield (
             "model.image_size is a multiple of 32, at least 64",
             (model.image_size >= 64 and model.image_size % 32 == 0),
@@ -294,7 +319,7 @@ class TrainConfig:
         frequencies = prompts.point, prompts.box, prompts.calliper
         yield (
             "prompts.point, box and calliper are 0 or more and not all 0",
-            (_not_negative(*frequencies) and sum(frequencies) > 0),
+            (not_negative(*frequencies) and sum(frequencies) > 0),
         )
         probabilities = prompts.central, prompts.box_feedback, augment.flip, augment.warp, augment.zoom
         yield (
@@ -313,43 +338,17 @@ class TrainConfig:
         yield (
             "augment.rotation, shift, gamma and noise are 0 or more and gain is from 0 to 1",
             (
-                _not_negative(augment.rotation, augment.shift, augment.gamma, augment.noise)
+                not_negative(augment.rotation, augment.shift, augment.gamma, augment.noise)
                 and 0 <= augment.gain <= 1
             ),
         )
         weights = [value for name, value in asdict(self.loss).items() if not isinstance(value, str)]
-        yield "the weights under loss are 0 or more", _not_negative(*weights)
+        yield "the weights under loss are 0 or more", not_negative(*weights)
         yield 'loss.iou_error is "l1" or "mse"', self.loss.iou_error in ("l1", "mse")
-        yield (
-            "optim.steps and batch_size are at least 1, at_once and objects_at_once at least 0",
-            (min(optim.steps, optim.batch_size) >= 1 and min(optim.at_once, optim.objects_at_once) >= 0),
-        )
-        marks = optim.milestones
-        yield (
-            "optim.milestones ascend from after the warm-up to before the last of optim.steps",
-            all(a < b for a, b in zip((optim.warmup_steps, *marks), (*marks, optim.steps), strict=True))
-            if marks
-            else True,
-        )
-        yield (
-            'optim.milestones are given for optim.schedule "steps" alone',
-            (optim.schedule == "steps") == bool(marks),
-        )
-        yield (
-            "optim.warmup is from 0 to 1, ema from 0 to less than 1",
-            0 <= optim.warmup <= 1 and 0 <= optim.ema < 1,
-        )
+        yield from optim.rules()
         yield (
             "optim.at_once is 0 for a lite, which normalises over all images of a step",
             sam or optim.at_once == 0,
-        )
-        yield (
-            "optim.lr, lr_backbone, final_share, weight_decay, clip and drop are finite, 0 or more",
-            (
-                _not_negative(
-                    optim.lr, optim.lr_backbone, optim.final_share, optim.weight_decay, optim.clip, optim.drop
-                )
-            ),
         )
 
     @property
@@ -358,5 +357,13 @@ class TrainConfig:
         return Path(self.out) / "last.ckpt"
 
 
-def _not_negative(*values: float) -> bool:
+def not_negative(*values: float) -> bool:
+    """Whether all are finite numbers from 0 on."""
     return all(0 <= value < math.inf for value in values)
+
+
+def check_rules(rules: Iterable[tuple[str, bool]]) -> None:
+    """Raises ValueError, in one line, with the first rule that does not hold."""
+    for rule, holds in rules:
+        if not holds:
+            raise ValueError(f"these settings cannot be used, for this must hold: {rule}")

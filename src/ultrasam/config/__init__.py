@@ -1,0 +1,39 @@
+"""Settings of training runs as frozen dataclasses: what a recipe may say. Needs no torch."""
+
+from ultrasam.config.downstream import (
+    ClassifyConfig,
+    EncoderConfig,
+    FocalConfig,
+    InstancesConfig,
+    JitterConfig,
+    LabelledConfig,
+    Mask2FormerSettings,
+    ObjectsConfig,
+)
+from ultrasam.config.promptable import (
+    AugmentConfig,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    PromptConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "ClassifyConfig",
+    "DataConfig",
+    "EncoderConfig",
+    "FocalConfig",
+    "InstancesConfig",
+    "JitterConfig",
+    "LabelledConfig",
+    "LossConfig",
+    "Mask2FormerSettings",
+    "ModelConfig",
+    "ObjectsConfig",
+    "OptimConfig",
+    "PromptConfig",
+    "TrainConfig",
+]
