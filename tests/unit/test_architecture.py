@@ -18,7 +18,8 @@ import yaml
 
 import ultrasam
 from ultrasam.cli.main import main
-from ultrasam.recipes import recipe_names, recipe_path
+from ultrasam.evaluation.published import TESTS
+from ultrasam.recipes import KINDS, recipe_names, recipe_path
 
 PACKAGE = Path(ultrasam.__file__).parent
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,7 +67,10 @@ EXTRA_LIBRARIES |= {("evaluation", name): {"matplotlib"} for name in ("plot", "f
 # What a base install does not have.
 EXTRAS = ["torch", "torchvision", "lightning", "safetensors", "tqdm", "onnx", "onnxscript", "cv2", "scipy"]
 EXTRAS += ["SimpleITK", "rarfile", "matplotlib", "h5py", "pyarrow"]
-EXTRAS += ["transformers", "fastapi", "uvicorn", "pytest", "hypothesis"]
+EXTRAS += ["sklearn", "transformers", "fastapi", "uvicorn", "pytest", "hypothesis"]
+
+
+RECIPES = [(kind, name) for kind in KINDS for name in recipe_names(kind)]
 
 
 def imported_modules(tree: ast.Module, package: str) -> Iterator[tuple[int, str]]:
@@ -218,8 +222,9 @@ def test_the_base_install_imports_every_room_without_torch_and_checks_recipes() 
         for name in ultrasam.__all__:
             getattr(ultrasam, name)
         from ultrasam.cli.main import main
-        from ultrasam.recipes import recipe_names
-        assert [main(["train", name, "--check"]) for name in recipe_names()] == [0] * len(recipe_names())
+        from ultrasam.recipes import KINDS, recipe_names
+        for kind, words in KINDS.items():
+            assert not any(main([*words.split(), name, "--check"]) for name in recipe_names(kind))
         """,
         ",".join(EXTRAS),
         ",".join(sorted(TORCH_ROOMS)),
@@ -254,15 +259,21 @@ def test_no_function_takes_too_many_parameters() -> None:
 
 
 def test_every_recipe_in_the_package_has_a_name() -> None:
-    assert recipe_names() == sorted(path.stem for path in (PACKAGE / "recipes").rglob("*.yaml"))
-    assert {"lite", "lite-smoke"} <= set(recipe_names())
+    files = {(path.parent.name, path.stem) for path in (PACKAGE / "recipes").rglob("*.yaml")}
+    assert {(kind or "recipes", name) for kind, name in RECIPES} == files
+    assert {("", "lite"), ("", "lite-smoke"), ("classify", "probe"), ("instances", "lite")} <= set(RECIPES)
+    of_tables = {
+        f"{data}-{encoder}" for data in TESTS for encoder in ("ultrasam", "sam", "medsam", "resnet50")
+    }
+    for kind in ("classify", "instances"):
+        assert of_tables <= set(recipe_names(kind))
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_parses_to_what_it_says(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", name, "--check"]) == 0
+@pytest.mark.parametrize(("kind", "name"), RECIPES)
+def test_a_recipe_parses_to_what_it_says(kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*KINDS[kind].split(), name, "--check"]) == 0
     resolved = dict(leaves(yaml.safe_load(capsys.readouterr().out)))
-    written = dict(leaves(yaml.safe_load(recipe_path(name).read_text(encoding="utf-8"))))
+    written = dict(leaves(yaml.safe_load(recipe_path(name, kind).read_text(encoding="utf-8"))))
     written.pop("base", None)  # what it differs from is no setting of a run
     assert {key: resolved.get(key) for key in written} == written
     assert set(resolved) > set(written)  # what a recipe leaves out has its default

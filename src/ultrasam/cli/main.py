@@ -51,6 +51,12 @@ VERBS = {
     "evaluate": Verb(
         "ultrasam.cli.evaluate", "COCO mAP, IoU, Dice and clicks of a model on a COCO file", extra="eval"
     ),
+    "classify": Verb(
+        "ultrasam.cli.classify", "train a classifier on an encoder, use and measure it", extra="downstream"
+    ),
+    "instances": Verb(
+        "ultrasam.cli.instances", "train Mask2Former on an encoder, use and measure it", extra="downstream"
+    ),
     "embed": Verb("ultrasam.cli.embed", "images as vectors, and which look most alike", extra="eval"),
     "export": Verb("ultrasam.cli.export", "ONNX files and card of a trained checkpoint", extra="train"),
     "models": Verb("ultrasam.cli.models", "list, show, fetch, import and remove models"),

@@ -39,9 +39,8 @@ def expand_recipe(arguments: Sequence[str], short: Mapping[str, str], command: s
         else:
             expanded.append(argument)
     if not {argument.partition("=")[0] for argument in arguments} & {"-h", "--help", "--recipe"}:
-        names = recipe_names(kind)
         raise UltrasamError(
-            f"name a recipe first, as in `ultrasam {command} {names[0]}`; there are {', '.join(names)}"
+            f"name a recipe first, as in `ultrasam {command} lite`; there are {', '.join(recipe_names(kind))}"
         )
     return expanded
 

@@ -130,7 +130,7 @@ class ClassifyConfig:
     tokens: Literal["embedding", "last"] = "embedding"
     pool: Literal["all", "image"] = "all"
     flip: float = 0.5
-    decay: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    decay: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     data: LabelledConfig = field(default_factory=LabelledConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     loss: FocalConfig = field(default_factory=FocalConfig)
@@ -246,7 +246,8 @@ class InstancesConfig:
         devices: processes on this machine, a GPU each; 0 for one on every GPU, or one on the CPU.
         checkpoint_minutes: minutes between checkpoints.
         log_every: steps between two log lines.
-        validate_every: steps between two validations; 0 for none.
+        validate_every: steps between two validations; 0 for none but the trial of two batches at the start.
+        validate_images: images of a validation, at most.
     """
 
     out: str = "runs/instances"
@@ -257,6 +258,7 @@ class InstancesConfig:
     checkpoint_minutes: float = 3.0
     log_every: int = 20
     validate_every: int = 1000
+    validate_images: int = 100
     data: ObjectsConfig = field(default_factory=ObjectsConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: Mask2FormerSettings = field(default_factory=Mask2FormerSettings)
@@ -272,6 +274,7 @@ class InstancesConfig:
         yield from self.encoder.rules()
         yield from self.optim.rules()
         decoder, augment = self.decoder, self.augment
+        yield "validate_images is at least 1", self.validate_images >= 1
         yield (
             "decoder.queries, pixel_layers, layers and points are at least 1",
             min(decoder.queries, decoder.pixel_layers, decoder.layers, decoder.points) >= 1,

@@ -22,11 +22,12 @@ class Backbone(nn.Module):
     """An image encoder.
 
     `neck` says whether it has what stands before a prompt decoder: the neck of a SAM, the pyramid of a lite.
-    `width` is the number of channels of its tokens, `channels` that of the four `levels`, `strides` their
-    strides in pixels. What starts with `pretrained` are its own weights, in the names of `load`.
+    `width` is the number of channels of its tokens and `stride` their stride in pixels; `channels` and
+    `strides` are those of the four `levels`.
     """
 
     width: int
+    stride: int
     channels: tuple[int, ...]
     strides: tuple[int, ...]
 
@@ -62,6 +63,7 @@ class LiteBackbone(Backbone):
         trunk = self._trunk()
         self.channels = trunk.channels
         self.width = config.pyramid + 4 * config.fine if neck else trunk.channels[-1]
+        self.stride = 8 if neck else 32
 
     def _trunk(self) -> EfficientNetLite:
         return self.encoder.backbone if isinstance(self.encoder, LiteEncoder) else self.encoder
@@ -95,7 +97,7 @@ class VitBackbone(Backbone):
         # Four blocks evenly spread: in a ViT-B 2, 5, 8 and 11.
         self.blocks = tuple(config.depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4))
         self.channels, self.strides = (config.width,) * 4, (config.patch,) * 4
-        self.width = config.channels if neck else config.width
+        self.width, self.stride = config.channels if neck else config.width, config.patch
 
     def tokens(self, image: Tensor) -> Tensor:
         if self.neck:
@@ -116,7 +118,7 @@ class VitBackbone(Backbone):
 class ResNetBackbone(Backbone):
     """ResNet-50 of transformers (v1.5: its strides are in the 3 x 3 convolutions)."""
 
-    strides = (4, 8, 16, 32)
+    stride, strides = 32, (4, 8, 16, 32)
 
     def __init__(self, image_size: int):
         super().__init__(image_size, neck=False)

@@ -12,6 +12,10 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, shown
 
 
+KINDS = {"": "train", "classify": "classify train", "instances": "instances train"}
+"""Folder of recipes -> what runs them."""
+
+
 def recipe_names(kind: str = "") -> list[str]:
     """Names of the recipes inside the package, of `ultrasam train` or of another `kind`."""
     files = (resources.files(__package__) / kind).iterdir()

@@ -121,7 +121,7 @@ class Checkpoints(Callback):
         due = time.monotonic() - self.saved >= self.seconds or trainer.global_step == self.steps
         # The clocks of many processes differ, and all take part.
         if trainer.strategy.broadcast(due):
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self.saved = time.monotonic()
 
 

@@ -62,12 +62,13 @@ class Merge:
         labels: dict[int, set[int]] = defaultdict(set)
         for annotation in coco["annotations"]:
             labels[annotation["image_id"]].add(annotation["category_id"] - 1)
-        rows: dict[str, list[tuple[str, int]]] = {part: [] for part in ("train", "val", "test")}
+        rows: dict[str, list[tuple[str, int, str]]] = {part: [] for part in ("train", "val", "test")}
         for image in coco["images"]:
             part = part_of.get(image["id"])
             if part in rows and len(labels[image["id"]]) == 1:
                 (label,) = labels[image["id"]]
-                rows[part].append((f"{one.id}/images/{image['file_name']}", label))
+                name = image["file_name"]
+                rows[part].append((f"{one.id}/images/{name}", label, image.get("case_id") or name))
         names = [category["name"] for category in coco["categories"]]
         write_classes(self.out / "classification" / one.id, self.built, names, rows)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ultrasam.core.files import atomic_open, ensure_writable_dir
 from ultrasam.datasets.index import IndexWriter
+from ultrasam.datasets.labelled import CASES, CLASSES
 from ultrasam.datasets.stream import CocoStream
 
 Json = dict[str, Any]
@@ -80,17 +81,21 @@ def relative(target: Path, folder: Path) -> str:
 
 
 def write_classes(
-    folder: Path, built: Path, names: Sequence[str], rows: Mapping[str, Sequence[tuple[str, int]]]
+    folder: Path, built: Path, names: Sequence[str], rows: Mapping[str, Sequence[tuple[str, int, str]]]
 ) -> None:
-    """Lists for image classification in a folder: PART.txt with "path class" in a line, and classes.txt.
+    """Lists for image classification in a folder: PART.txt with "path class" in a line, classes.txt, and
+    cases.tsv with "path<tab>case" for each image.
 
-    `rows` are (path of an image below the folder `built`, class from 0) of each part; paths lead from
+    `rows` are (path of an image below the folder `built`, class from 0, case) of each part; paths lead from
     `folder`. Raises UltrasamError if something cannot be written.
     """
     ensure_writable_dir(folder)
     root = relative(built, folder)
-    texts = {"classes": "".join(f"{name}\n" for name in names)}
-    texts |= {part: "".join(f"{root}/{file} {label}\n" for file, label in own) for part, own in rows.items()}
+    texts = {CLASSES: "".join(f"{name}\n" for name in names)}
+    cases = sorted((file, case) for own in rows.values() for file, _, case in own)
+    texts[CASES] = "".join(f"{root}/{file}\t{case}\n" for file, case in cases)
+    for part, own in rows.items():
+        texts[f"{part}.txt"] = "".join(f"{root}/{file} {label}\n" for file, label, _ in own)
     for name, text in texts.items():
-        with atomic_open(folder / f"{name}.txt") as out:
+        with atomic_open(folder / name) as out:
             out.write(text.encode(errors="surrogateescape"))  # as the system spells it

@@ -1,0 +1,1 @@
+"""Classification: a linear probe on a frozen encoder, or both trained together."""

@@ -1,0 +1,60 @@
+"""A finished run for classification, and what it says of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ultrasam.config import ClassifyConfig
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import shown
+from ultrasam.core.geometry import ByteArray
+from ultrasam.datasets.readers.tables import read_text
+from ultrasam.models.classifier import Classifier
+from ultrasam.training.classify.data import covered_by, make_input, shrink
+from ultrasam.training.classify.module import build_classifier
+from ultrasam.training.classify.run import TRAINED
+from ultrasam.training.model import load_into
+from ultrasam.training.saved import read_settings, read_weights
+from ultrasam.zoo.card import WEIGHTS_FILE
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedClassifier:
+    """A model in evaluation mode, its settings, its classes in order, and (data set, name) of the images that
+    it was trained on.
+    """
+
+    model: Classifier
+    config: ClassifyConfig
+    classes: tuple[str, ...]
+    seen: frozenset[tuple[str, str]]
+
+    def scores(self, image: ByteArray) -> tuple[float, ...]:
+        """A score from 0 to 1 for each class of an image (H, W) or (H, W, 3) uint8."""
+        encoder = self.config.encoder
+        small = shrink(image, encoder.image_size)
+        inputs = torch.from_numpy(make_input(small, encoder))[None]
+        covered = None
+        if self.config.pool == "image":
+            cells = encoder.image_size // self.model.backbone.stride
+            covered = torch.from_numpy(covered_by(small, encoder.image_size, cells))[None]
+        with torch.inference_mode():
+            return tuple(torch.sigmoid(self.model(inputs, covered))[0].tolist())
+
+
+def load_classifier(folder: Path, threads: int) -> TrainedClassifier:
+    """The model of a finished run. Raises UltrasamError if the folder is not one of `classify train`."""
+    torch.set_num_threads(threads)
+    config, classes = read_settings(folder, ClassifyConfig, "classify")
+    if config.folds:
+        raise UltrasamError(
+            f"{shown(folder)} is a cross-validation, which keeps no model: train one without --folds"
+        )
+    model = build_classifier(config, len(classes))
+    load_into(model.load_state_dict, read_weights(folder), folder / WEIGHTS_FILE)
+    lines = read_text(folder / TRAINED).splitlines() if (folder / TRAINED).is_file() else []
+    seen = frozenset((dataset, name) for dataset, _, name in (line.partition("\t") for line in lines))
+    return TrainedClassifier(model.eval(), config, classes, seen)
