@@ -29,6 +29,7 @@ from ultrasam.config import ClassifyConfig
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
+    from ultrasam.datasets.labelled import Labelled
     from ultrasam.evaluation.classification import Classified
     from ultrasam.training.classify.infer import TrainedClassifier
 
@@ -187,20 +188,29 @@ def _evaluate(args: Namespace) -> int:
 
 def _tested(args: Namespace) -> tuple[tuple[str, ...], list[Classified], list[str]]:
     """The scores of the run's model for the images of --data, and what cannot be read."""
-    from ultrasam.core.files import shown
     from ultrasam.datasets.labelled import read_labelled
     from ultrasam.engines.threads import checked_threads
-    from ultrasam.evaluation.classification import Classified
-    from ultrasam.io.scan import read_scan
     from ultrasam.training.classify.infer import load_classifier
 
     images = Path(args.images) if args.images else None
     labelled = read_labelled(Path(args.data), images, args.dataset)
     trained = load_classifier(Path(args.run), checked_threads(args.threads))
-    unknown = [name for name in labelled.classes if name not in trained.classes]
+    return trained.classes, *tested(trained, labelled, args.data)
+
+
+def tested(trained: TrainedClassifier, labelled: Labelled, name: str) -> tuple[list[Classified], list[str]]:
+    """The scores for the images of `name` that can be read, and a text for each of the others.
+
+    Raises UltrasamError for classes that the run does not know.
+    """
+    from ultrasam.core.files import shown
+    from ultrasam.evaluation.classification import Classified
+    from ultrasam.io.scan import read_scan
+
+    unknown = [one for one in labelled.classes if one not in trained.classes]
     if unknown:
         raise UltrasamError(
-            f"{shown(args.data)} has images of {', '.join(unknown)}, the run knows "
+            f"{shown(name)} has images of {', '.join(unknown)}, the run knows "
             f"{', '.join(trained.classes)}: name the classes alike"
         )
     for text in labelled.remarks:
@@ -220,7 +230,7 @@ def _tested(args: Namespace) -> tuple[tuple[str, ...], list[Classified], list[st
         truth = trained.classes.index(labelled.classes[image.label])
         found.append(Classified(image.name, image.dataset, image.case, truth, scores))
     status.write("")
-    return trained.classes, found, problems
+    return found, problems
 
 
 def _add_run(parser: ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ultrasam.cli.actions import Actions, add_actions, run_action
 from ultrasam.cli.main import one_line
 from ultrasam.cli.options import add_built_sets, add_engine, add_threads
+from ultrasam.cli.reproduce_downstream import add_downstream_arguments
 from ultrasam.cli.terminal import remark
 
 if TYPE_CHECKING:
@@ -145,8 +146,33 @@ def _tell(
     return 0 if complete else 1
 
 
+def _downstream(name: str, args: Namespace) -> int:
+    from ultrasam.cli.reproduce_downstream import run_downstream
+
+    markdown, complete, missing = run_downstream(args, name)
+    return _tell(name, args, Path(args.out), markdown, complete, missing)
+
+
+def _add_table2_arguments(parser: ArgumentParser) -> None:
+    add_downstream_arguments(parser, "table2")
+
+
+def _add_table3_arguments(parser: ArgumentParser) -> None:
+    add_downstream_arguments(parser, "table3")
+
+
+def _run_table2(args: Namespace) -> int:
+    return _downstream("table2", args)
+
+
+def _run_table3(args: Namespace) -> int:
+    return _downstream("table3", args)
+
+
 ACTIONS: Actions = {
     "table1": ("Table 1: mAP by point and by box on the three tests", _add_table1_arguments, _run_table1),
+    "table2": ("Table 2: classification on each encoder", _add_table2_arguments, _run_table2),
+    "table3": ("Table 3: instance segmentation on each encoder", _add_table3_arguments, _run_table3),
     "fig2": ("Fig. 2: objects and images of each clinical application", _add_fig2_arguments, _run_fig2),
     "fig3": ("Fig. 3: the masks of each model side by side", _add_fig3_arguments, _run_fig3),
 }

@@ -26,8 +26,8 @@ from ultrasam.zoo.store import DEFAULT_MODEL, find, model_folders
 
 @dataclass(frozen=True)
 class Missing:
-    """A part that is not there: `kind` "data" or "model", and the steps to get it, each a sentence or a
-    command.
+    """A part that is not there: `kind` "data", "model" or "run", and the steps to get it, each a sentence or
+    a command.
     """
 
     kind: str
@@ -48,6 +48,7 @@ class Tests:
     remarks: tuple[str, ...]
 
 
+_HEADINGS = {"data": "Missing test sets", "model": "Missing models", "run": "Missing runs"}
 _IMPORT = "ultrasam models import"
 _WEIGHTS = {
     "sam": (
@@ -195,7 +196,7 @@ def _named(texts: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
 def missing_markdown(missing: Sequence[Missing]) -> list[str]:
     """Paragraphs that say what is missing and how to get it; [] if nothing is."""
     parts = []
-    for kind, heading in (("data", "Missing test sets"), ("model", "Missing models")):
+    for kind, heading in _HEADINGS.items():
         if own := [one for one in missing if one.kind == kind]:
             parts += [f"## {heading}", "\n".join(_line(one) for one in own)]
     return parts

@@ -11,7 +11,6 @@ from pathlib import Path
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, shown
 
-
 KINDS = {"": "train", "classify": "classify train", "instances": "instances train"}
 """Folder of recipes -> what runs them."""
 
