@@ -23,11 +23,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ultrasam.cli.head import add_head_arguments, head_settings, load_head
 from ultrasam.cli.options import add_axis, add_engine, add_images, add_keep_embeddings
 from ultrasam.cli.terminal import remark
 from ultrasam.core.errors import UltrasamError
@@ -87,6 +89,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help=f"with --auto: at most so many objects in a frame (default: {AUTO['most']})",
     )
+    add_head_arguments(parser)
     parser.add_argument(
         "--prompts",
         choices=("box", "point", "both"),
@@ -192,6 +195,7 @@ def settings_of(args: Namespace) -> Settings:
         crop=args.crop,
         protocol=args.protocol,
         automatic=_automatic_of(args),
+        head=head_settings(args),
     )
 
 
@@ -208,6 +212,7 @@ def summary_of(result: Result, scan: Scan) -> dict[str, Any]:
         "box": result.box,
         "measurements": None if measured is None else measured.to_json(),
         "prompts": prompts_entry(result.prompts),
+        **({"class": result.label, "confidence": round(result.confidence, 4)} if result.label else {}),
     }
 
 
@@ -227,6 +232,7 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
     from ultrasam.io.scan import read_scan
     from ultrasam.predict.frames import (
         annotation_of,
+        categories_of,
         coco_document,
         model_entry,
         picture_endings,
@@ -261,6 +267,8 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
         postprocess=args.postprocess,
         device=args.device,
     )
+    if settings.head is not None:
+        model = replace(model, head=load_head(args, threads))
     results = segment_frame(model, scan, image, asks, settings)
     for place, result in enumerate(results, start=1):
         if result.empty:
@@ -276,7 +284,7 @@ def _run_one(args: Namespace, asks: list[Ask]) -> int:
         {"id": place, "image_id": 1, "category_id": 1, **annotation_of(result, settings, summary)}
         for place, (result, summary) in enumerate(zip(results, summaries, strict=True), start=1)
     ]
-    document = coco_document(model_entry(model), [entry], annotations)
+    document = coco_document(model_entry(model), [entry], annotations, categories_of(settings))
     contents = pictures(image, results, settings)
     contents["_coco.json"] = json.dumps(document, indent=1, allow_nan=False).encode()
     atomic_write_all({paths[ending]: content for ending, content in contents.items()})
@@ -310,6 +318,11 @@ def nothing_found(file: str | Path, settings: Settings) -> str:
     from ultrasam.core.files import shown
 
     assert settings.automatic is not None
+    if settings.head is not None:
+        return (
+            f"nothing found in {shown(file)} with a score of {settings.head.score:g}: lower --head-score, or "
+            "click"
+        )
     score, stability = settings.automatic.score, settings.automatic.stability
     return (
         f"nothing found in {shown(file)} with a predicted IoU of {score:g} and a stability of {stability:g}: "
@@ -412,5 +425,6 @@ def _line(summary: dict[str, Any]) -> str:
     if measured is not None and measured["unit"] == "mm":
         long, short = measured["long_diameter"]["length"], measured["short_diameter"]["length"]
         size = f", {long:.1f} x {short:.1f} mm"
-    text = f"{summary['area_px']} px ({share:.1f} % of the image), predicted IoU {summary['score']:.2f}"
+    name = f"{summary['class']} ({summary['confidence']:.2f}), " if "class" in summary else ""
+    text = f"{name}{summary['area_px']} px ({share:.1f} % of the image), predicted IoU {summary['score']:.2f}"
     return f"{text}, box {box}{size}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
+from ultrasam.cli.head import load_head
 from ultrasam.cli.segment import nothing_found, settings_of, summary_of, versions
 from ultrasam.cli.terminal import StatusLine, check_jobs, remark
 from ultrasam.core.errors import UltrasamError
@@ -92,6 +93,7 @@ def run_coco(args: Namespace) -> int:
 def _run(args: Namespace, plan: _Plan) -> int:
     from ultrasam.core.files import ensure_writable_dir, shown
     from ultrasam.predict.batch import run_batch
+    from ultrasam.predict.frames import categories_of
     from ultrasam.predict.journal import Journal
     from ultrasam.predict.model import prepare
     from ultrasam.zoo.store import find
@@ -100,6 +102,7 @@ def _run(args: Namespace, plan: _Plan) -> int:
     jobs = check_jobs(1 if args.jobs is None else args.jobs)
     threads = _threads(args.threads, jobs)
     settings = settings_of(args)
+    categories = plan.categories if settings.head is None else categories_of(settings)
     weights = find(args.model)
     out = ensure_writable_dir(args.out)
     for name in (PREDICTIONS, REPORT):
@@ -115,6 +118,8 @@ def _run(args: Namespace, plan: _Plan) -> int:
             postprocess=args.postprocess,
             device=args.device,
         )
+        if settings.head is not None:
+            model = replace(model, head=load_head(args, threads))
         with _Progress(len(plan.items)) as progress:
             outcomes = run_batch(
                 model, plan.items, settings, journal, summarise=summary_of, jobs=jobs, tell=progress
@@ -125,7 +130,7 @@ def _run(args: Namespace, plan: _Plan) -> int:
                     remark(nothing_found(outcome.item.path, settings))
         report = _report(plan, model, outcomes, asdict(settings) | {"inputs": list(args.inputs)})
         report["totals"]["seconds"] = round(time.perf_counter() - start, 3)
-        written = _write(out, report, _predictions(model, outcomes, plan.categories))
+        written = _write(out, report, _predictions(model, outcomes, categories))
     if args.json:
         print(json.dumps(report))
     else:

@@ -92,7 +92,8 @@ class Result:
     prompt has refined; `logits` float32 (4h, 4w) on the model's square grid
     (`ultrasam.core.geometry.upsample_logits` brings them to the frame); `prompts` what was asked; `view` the
     part of the frame that was looked at last if it was not all of it: `mask` is finer there than `logits`;
-    `stability` in [0, 1], see `stability_of`. The arrays are read-only.
+    `stability` in [0, 1], see `stability_of`; `label` and `confidence` the class and score of the instance
+    head that found it, "" and nan without one. The arrays are read-only.
     """
 
     mask: BoolArray
@@ -101,6 +102,8 @@ class Result:
     prompts: Prompts
     view: tuple[int, int, int, int] | None = None
     stability: float = float("nan")
+    label: str = ""
+    confidence: float = float("nan")
 
     @property
     def area(self) -> int:

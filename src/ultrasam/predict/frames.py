@@ -20,6 +20,7 @@ from ultrasam.io.scan import Scan
 from ultrasam.predict.automatic import Automatic
 from ultrasam.predict.crop import DEFAULT_CROP
 from ultrasam.predict.decode import Result
+from ultrasam.predict.heads import HeadSettings
 from ultrasam.predict.model import Model
 from ultrasam.predict.paper import DEFAULT_PROTOCOL
 from ultrasam.predict.refine import DEFAULT_REFINE
@@ -52,6 +53,7 @@ class Settings:
     written in COCO, exact both ways. `refine`: whether objects are looked at a second time;
     `crop`: whether only the ultrasound is looked at; see `Model.session`. `protocol`: see `Model.predict`.
     `automatic`: what to keep of the objects that are looked for without prompts; None to take prompts.
+    `head`: with it the model's instance head looks for them, else a grid of clicks.
     """
 
     masks: Literal["union", "labels", "objects", "none"] = "union"
@@ -61,6 +63,7 @@ class Settings:
     crop: str = DEFAULT_CROP
     protocol: str = DEFAULT_PROTOCOL
     automatic: Automatic | None = None
+    head: HeadSettings | None = None
 
 
 def segment_frame(
@@ -71,7 +74,11 @@ def segment_frame(
     """
     still = replace(scan, frames=[image])
     if settings.automatic is not None:
-        return model.automatic(still, settings=settings.automatic, refine=settings.refine, crop=settings.crop)
+        looks: dict[str, Any] = {"refine": settings.refine, "crop": settings.crop}
+        looks["settings"] = settings.automatic
+        if settings.head is not None:
+            return model.detect(still, least=settings.head.score, **looks)
+        return model.automatic(still, **looks)
     if settings.protocol == "paper":
         if any(ask.calliper is not None for ask in asks):
             raise UltrasamError("the protocol paper takes points and boxes, no callipers")
@@ -129,7 +136,8 @@ def pictures(image: ByteArray, results: Sequence[Result], settings: Settings) ->
 
 def annotation_of(result: Result, settings: Settings, summary: Mapping[str, Any]) -> dict[str, Any]:
     """An object as in COCO, without its ids: `bbox` x, y, width, height; `score` and `prompts` are ours, and
-    so are the `measurements` of its summary and the `stability` of an object found without prompts.
+    so are the `measurements` of its summary, the `stability` of an object found without prompts and the
+    `confidence` of the head that found it, which then says the category: their numbers begin at 1.
     """
     x0, y0, x1, y1 = result.box or (0.0, 0.0, 0.0, 0.0)
     as_polygons = settings.segmentation == "polygons"
@@ -140,9 +148,23 @@ def annotation_of(result: Result, settings: Settings, summary: Mapping[str, Any]
         "iscrowd": 0,
         "score": round(result.score, 4),
         **({} if settings.automatic is None else {"stability": round(result.stability, 4)}),
+        **_class_of(result, settings.head),
         "prompts": prompts_entry(result.prompts),
         "measurements": summary.get("measurements"),
     }
+
+
+def _class_of(result: Result, head: HeadSettings | None) -> dict[str, Any]:
+    if head is None:
+        return {}
+    number = head.classes.index(result.label) + 1
+    return {"category_id": number, "confidence": round(result.confidence, 4)}
+
+
+def categories_of(settings: Settings) -> list[dict[str, Any]]:
+    """Those of COCO: the classes of the head, or one for every object."""
+    names = ("object",) if settings.head is None else settings.head.classes
+    return [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
 
 
 def coco_document(

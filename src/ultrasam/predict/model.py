@@ -31,6 +31,7 @@ from ultrasam.predict.automatic import Automatic, find_objects
 from ultrasam.predict.crop import DEFAULT_CROP, checked_crop, crop_of
 from ultrasam.predict.decode import Result, result_of
 from ultrasam.predict.embed import pooled
+from ultrasam.predict.heads import HeadSettings, InstanceHead, outline_proposals
 from ultrasam.predict.paper import DEFAULT_PROTOCOL, checked_protocol
 from ultrasam.predict.refine import DEFAULT_REFINE, EncodedFrame, checked_refine, view_of_box
 from ultrasam.predict.session import Session
@@ -46,12 +47,16 @@ PerObject = Sequence[ArrayLike] | NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Made by `load`. Sessions of one model are independent of each other and share the embedding cache."""
+    """Made by `load`. Sessions of one model are independent of each other and share the embedding cache.
+
+    `head` finds objects for `detect`; `dataclasses.replace(model, head=head)` gives a model one.
+    """
 
     card: Card
     engine: Engine
     cache: EmbeddingCache = field(default_factory=EmbeddingCache, repr=False)
     postprocess: str = "logits"
+    head: InstanceHead | None = field(default=None, repr=False)
 
     @property
     def fit(self) -> str:
@@ -188,6 +193,33 @@ class Model:
         image, regions = opened(source, frame)
         box = crop_of(image, regions, "region") or (0, 0, image.shape[1], image.shape[0])
         return find_objects(self._encoded(image, regions, refine, crop), box, settings)
+
+    def detect(
+        self,
+        source: Source,
+        frame: int = 0,
+        least: float = HeadSettings.score,
+        settings: Automatic | None = None,
+        *,
+        refine: str = DEFAULT_REFINE,
+        crop: str = DEFAULT_CROP,
+    ) -> list[Result]:
+        """The objects of one frame that the model's `head` finds with a score of `least` or more, the best
+        first; each is outlined from its box, and `Result.label` is its class.
+
+        Of `settings` only what says which masks show the same thing, and how many are kept. `source`,
+        `frame`, `refine` and `crop` as in `session`. Raises UltrasamError if the model has no head or the
+        frame cannot be read.
+        """
+        if self.head is None:
+            raise UltrasamError("the model has no instance head: find objects with `automatic`, or prompt it")
+        checked_refine(refine)
+        checked_crop(crop)
+        settings = (settings or Automatic()).checked()
+        image, regions = opened(source, frame)
+        proposals = self.head.propose(image, least)
+        encoded = self._encoded(image, regions, refine, crop)
+        return outline_proposals(encoded, proposals, self.head.classes, settings)
 
     def _predict(
         self, source: Source, objects: list[Prompts], refine: str, crop: str, protocol: str
