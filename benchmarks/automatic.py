@@ -2,6 +2,7 @@
 
     python benchmarks/automatic.py --data annotations.json --limit 20
     python benchmarks/automatic.py --data annotations.json --limit 20 --tune
+    python benchmarks/automatic.py --data annotations.json --dataset usgra --head runs/instances/smoke
 
 On the validation cases, or with --training on the others. A found mask is right if its mask IoU with an
 object that no better scored mask has taken is at least 0.5 (or 0.75). Precision is the share of the found
@@ -11,7 +12,8 @@ drawn counts as wrong.
 Beside the generator stand its best mask alone, the generator with or without a second pass (what it does not
 do by default), without suppression of what was found twice (its best masks, as many as it keeps at most), and
 a baseline without a model: ellipses, as many as the generator found, in equal cells over the ultrasound, the
-ones nearest to its middle.
+ones nearest to its middle. `--head` adds a run of `ultrasam instances train`: its own masks with a score of
+0.5 or more, and what the model outlines from their boxes. Name only data of its classes.
 
 `--tune` is how the thresholds were chosen: on the training cases, first pass only, for each least score and
 least stability the precision, recall and F1 at 0.5, mean over the data sets.
@@ -31,15 +33,18 @@ from pathlib import Path
 import numpy as np
 
 import ultrasam
+from ultrasam.cli.head import head_of_run
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.geometry import BoolArray, ByteArray, as_rgb
 from ultrasam.core.metrics import iou
 from ultrasam.core.prompts import Prompts, mask_to_logits
 from ultrasam.engines.cache import EmbeddingCache
+from ultrasam.engines.threads import checked_threads
 from ultrasam.evaluation.samples import Sample, Selection, select_samples
 from ultrasam.predict.automatic import candidates, grid_points, suppress
 from ultrasam.predict.crop import crop_of
 from ultrasam.predict.decode import inside
+from ultrasam.predict.heads import HeadSettings
 
 THRESHOLDS = (0.5, 0.75)
 SCORES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
@@ -109,6 +114,14 @@ def counts_of(model: ultrasam.Model, sample: Sample, settings: ultrasam.Automati
         if way == "generator":
             found["its best mask alone"] = count(masks[:1], truths)
             found["ellipses, as many"] = count(ellipses(image, len(masks)) if masks else [], truths)
+    if model.head is not None:
+        start = time.perf_counter()
+        masks = [one.mask for one in model.head.run.find(image, HeadSettings.score)]
+        found["instance head, its own masks"] = count(masks, truths, time.perf_counter() - start)
+        fresh = replace(model, cache=EmbeddingCache())
+        start = time.perf_counter()
+        masks = [result.mask for result in fresh.detect(image)]
+        found["instance head, outlined by the model"] = count(masks, truths, time.perf_counter() - start)
     return found
 
 
@@ -178,6 +191,8 @@ def tune(model: ultrasam.Model, samples: Sequence[Sample], settings: ultrasam.Au
 
 def run(args: argparse.Namespace) -> None:
     model = ultrasam.load(args.model, threads=args.threads)
+    if args.head:
+        model = replace(model, head=head_of_run(Path(args.head), checked_threads(args.threads), "cpu"))
     given = {"score": args.score, "grid": args.grid, "most": args.most}
     settings = ultrasam.Automatic(**{name: value for name, value in given.items() if value is not None})
     only = "training" if args.tune or args.training else "validation"
@@ -209,6 +224,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, help="as --auto-most")
     parser.add_argument("--tune", action="store_true", help="thresholds on training cases, see above")
     parser.add_argument("--training", action="store_true", help="the same tables on the training cases")
+    parser.add_argument("--head", help="folder of a run of `ultrasam instances train`")
     parser.add_argument("--threads", type=int)
     try:
         run(parser.parse_args())

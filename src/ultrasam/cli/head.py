@@ -37,6 +37,14 @@ class RunHead:
 
 def load_head(args: Namespace, threads: int) -> RunHead:
     """The run of --head, on the device of the model. Raises UltrasamError if it cannot be used."""
+    return head_of_run(Path(args.head), threads, args.device)
+
+
+def head_of_run(folder: Path, threads: int, device: str) -> RunHead:
+    """The instance head of a finished run on a device, "cpu" or "cuda".
+
+    Raises UltrasamError if it cannot be used or its packages are not installed.
+    """
     try:
         import torch
 
@@ -46,8 +54,8 @@ def load_head(args: Namespace, threads: int) -> RunHead:
             f"--head needs the package {error.name}: pip install 'ultrasam[downstream]'"
         ) from error
     torch.set_num_threads(threads)
-    found = load_instances(Path(args.head))
-    found.model.to(args.device)
+    found = load_instances(folder)
+    found.model.to(device)
     return RunHead(found)
 
 

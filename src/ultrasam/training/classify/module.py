@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultrasam.config import ClassifyConfig
 from ultrasam.evaluation.classification import precision_recall_f1
@@ -15,6 +15,10 @@ from ultrasam.models.classifier import Classifier, focal_loss
 from ultrasam.training.classify.data import Batch
 from ultrasam.training.encoder import build_encoder
 from ultrasam.training.stepping import TOTAL, SteppingModule, Terms
+
+# Of the statistics of batch normalisation. An EfficientNet's own 0.01 is made for long training: after a few
+# hundred steps they would still be mostly those of the images that the weights come from.
+_MOMENTUM = 0.1
 
 
 def build_classifier(config: ClassifyConfig, classes: int) -> Classifier:
@@ -29,6 +33,9 @@ class ClassifyModule(SteppingModule[Batch]):
         super().__init__(config.optim, config.seed)
         self.config, self.classes = config, classes
         self.model = build_classifier(config, classes)
+        for part in self.model.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.momentum = _MOMENTUM
         self.save_hyperparameters({"config": asdict(config), "classes": classes})
 
     def logits(self, batch: Batch) -> Tensor:
