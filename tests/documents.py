@@ -56,7 +56,7 @@ def check_options(command: str, environment: dict[str, str]) -> None:
     arguments: list[str] = []
     if verb == "train":
         arguments = ["lite"]
-    elif verb in ("models", "data", "reproduce"):
+    elif verb in ("models", "data", "reproduce", "classify", "instances"):
         arguments = words[:1]
     text = run(["ultrasam", verb, *arguments, "--help"], Path.cwd(), environment)
     for option in (word for word in words if word.startswith("--")):

@@ -18,7 +18,7 @@ pytest.importorskip("sklearn")
 from safetensors.torch import load_file, save_file  # noqa: E402
 from tests.shapes import CLASSES, draw_shapes  # noqa: E402
 
-from ultrasam.config import ClassifyConfig, EncoderConfig, LabelledConfig, OptimConfig  # noqa: E402
+from ultrasam.config import ClassifyConfig, EncoderConfig, OptimConfig, TaskData  # noqa: E402
 from ultrasam.core.errors import UltrasamError  # noqa: E402
 from ultrasam.evaluation.classification import evaluate_classes  # noqa: E402
 from ultrasam.models.backbone import build_backbone, pool  # noqa: E402
@@ -57,7 +57,7 @@ def settings(labels: Path, out: Path, **changes: object) -> ClassifyConfig:
         threads=1,
         tokens="last",
         validate_every=0,
-        data=LabelledConfig(train=str(labels), validation_share=0.25),
+        data=TaskData(train=str(labels), validation_share=0.25),
         encoder=SMALL,
         optim=FEW,
     )
@@ -322,7 +322,7 @@ def test_data_that_cannot_be_trained_on_are_one_line(labels: Path, tmp_path: Pat
     refused(f"image,label\n{rest}damaged.png,square\n", "the training part has no image of square")
     refused("image,label\ndamaged.png,disc\ndamaged.png,square\n", "none of the 2 images can be read")
     with pytest.raises(UltrasamError, match="name a COCO file, a list, a CSV file or a folder with --data"):
-        train_classifier(replace(config, data=LabelledConfig()))
+        train_classifier(replace(config, data=TaskData()))
 
 
 def test_a_damaged_image_is_left_out_by_name(

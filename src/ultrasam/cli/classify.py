@@ -22,7 +22,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ultrasam.cli.actions import Actions, add_actions, run_action
 from ultrasam.cli.main import one_line
-from ultrasam.cli.options import add_axis, add_images, add_threads
+from ultrasam.cli.options import add_axis, add_images, add_run
 from ultrasam.cli.recipe import add_recipe, expand_recipe, print_recipe, settings_of
 from ultrasam.cli.terminal import StatusLine, remark
 from ultrasam.config import ClassifyConfig
@@ -75,13 +75,12 @@ def _train(args: Namespace) -> int:
 
 def _add_predict_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image or DICOM files, folders, patterns")
-    _add_run(parser)
+    add_run(parser, KIND)
     parser.add_argument("--out", metavar="FILE.csv", help="write a row for each image or frame")
     parser.add_argument(
         "--every", type=int, default=1, metavar="N", help="of a clip or volume only each Nth frame"
     )
     add_axis(parser)
-    add_threads(parser)
 
 
 def _predict(args: Namespace) -> int:
@@ -96,7 +95,7 @@ def _predict(args: Namespace) -> int:
         check_output(args.out)
     threads = checked_threads(args.threads)
     scans = find_scans(args.inputs, Path(args.out or "."))
-    trained = load_classifier(Path(args.run), threads)
+    trained = load_classifier(Path(args.run), threads, args.device)
     failures = [{"file": str(path), "error": error} for path, error in scans.problems]
     rows = _rows(trained, scans.files, args, failures)
     for failure in failures:
@@ -147,7 +146,7 @@ def _rows(
 
 
 def _add_evaluate_arguments(parser: ArgumentParser) -> None:
-    _add_run(parser)
+    add_run(parser, KIND)
     parser.add_argument(
         "--data",
         metavar="DATA",
@@ -162,7 +161,6 @@ def _add_evaluate_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="FILE.csv", help="write the scores of each image")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables that are printed")
-    add_threads(parser)
 
 
 def _evaluate(args: Namespace) -> int:
@@ -194,7 +192,7 @@ def _tested(args: Namespace) -> tuple[tuple[str, ...], list[Classified], list[st
 
     images = Path(args.images) if args.images else None
     labelled = read_labelled(Path(args.data), images, args.dataset)
-    trained = load_classifier(Path(args.run), checked_threads(args.threads))
+    trained = load_classifier(Path(args.run), checked_threads(args.threads), args.device)
     return trained.classes, *tested(trained, labelled, args.data)
 
 
@@ -231,10 +229,6 @@ def tested(trained: TrainedClassifier, labelled: Labelled, name: str) -> tuple[l
         found.append(Classified(image.name, image.dataset, image.case, truth, scores))
     status.write("")
     return found, problems
-
-
-def _add_run(parser: ArgumentParser) -> None:
-    parser.add_argument("--run", required=True, metavar="DIR", help="the folder of a run of `classify train`")
 
 
 def _predictions(run: Path) -> Path:

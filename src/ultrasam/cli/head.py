@@ -46,17 +46,12 @@ def head_of_run(folder: Path, threads: int, device: str) -> RunHead:
     Raises UltrasamError if it cannot be used or its packages are not installed.
     """
     try:
-        import torch
-
         from ultrasam.training.instances.infer import load_instances
     except ModuleNotFoundError as error:
         raise UltrasamError(
             f"--head needs the package {error.name}: pip install 'ultrasam[downstream]'"
         ) from error
-    torch.set_num_threads(threads)
-    found = load_instances(folder)
-    found.model.to(device)
-    return RunHead(found)
+    return RunHead(load_instances(folder, threads, device))
 
 
 def head_settings(args: Namespace) -> HeadSettings | None:

@@ -66,3 +66,12 @@ def add_built_sets(parser: ArgumentParser) -> None:
         required=True,
         help="folder with the sets that `ultrasam data build` converted",
     )
+
+
+def add_run(parser: ArgumentParser, verb: str) -> None:
+    """The finished run of `ultrasam VERB train` that is asked, and where."""
+    parser.add_argument("--run", required=True, metavar="DIR", help=f"the folder of a run of `{verb} train`")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="where it runs (default: cuda where there is one)"
+    )
+    add_threads(parser)

@@ -101,14 +101,11 @@ def _classified(place: Place, threads: int) -> tuple[Cell, list[str]]:
 
 
 def _segmented(place: Place, threads: int) -> tuple[Cell, list[str]]:
-    import importlib
-
     from ultrasam.cli.instances_evaluate import measured
     from ultrasam.evaluation.downstream_tables import Cell
     from ultrasam.training.instances.infer import load_instances
 
-    importlib.import_module("torch").set_num_threads(threads)
-    figures = measured(load_instances(place.run), str(place.test))
+    figures = measured(load_instances(place.run, threads), str(place.test))
     percent = {name: 100 * value for name, value in vars(figures.precision).items()}
     interval = figures.mask50_interval
     intervals = {"mask50": None if interval is None else (100 * interval[0], 100 * interval[1])}

@@ -52,18 +52,20 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
-class LabelledConfig:
-    """Which images are classified, and which are held out.
+class TaskData:
+    """Which images a head is trained on, and which are held out.
 
     Args:
-        train: a COCO file (an image's class is that of its objects, if they have one), a list PART.txt of
-            `ultrasam data split`, a CSV file with the columns image, label and optionally case and dataset,
-            or a folder: with such lists, or with a folder of images for each class.
-        validation: the images for validation in one of these forms; empty for a share of the cases, or for
-            val.txt in a folder of lists.
+        train: for instances a COCO file. For classification also a list PART.txt of `ultrasam data split`, a
+            CSV file with the columns image, label and optionally case and dataset, or a folder: with such
+            lists, or with a folder of images for each class. In a COCO file the class of an image is that of
+            its objects, if they have one.
+        validation: the images for validation in such a form; empty for a share of the cases, or for val.txt
+            in a folder of lists.
         images: folder of the images of a COCO or CSV file; empty means `images` beside it, or its own.
         datasets: only these data sets; empty for all.
-        classes: only these classes, in this order; empty for all, in the order of the file or by name.
+        classes: only these classes, in this order; empty for all that occur, in the order of the file or by
+            name.
         validation_share: share of the cases of each data set held out of training.
         split_seed: seed of the split by case, and of the folds.
     """
@@ -75,6 +77,61 @@ class LabelledConfig:
     classes: tuple[str, ...] = ()
     validation_share: float = 0.15
     split_seed: int = 43
+
+    def rules(self) -> Iterator[tuple[str, bool]]:
+        """What must hold, and whether it does."""
+        yield "data.classes are each named once", len(set(self.classes)) == len(self.classes)
+        yield "data.validation_share is at least 0 and less than 1", 0 <= self.validation_share < 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every run of a head has.
+
+    Args:
+        out: folder of the run.
+        seed: with the step and the slot in the batch it decides every random draw.
+        threads: CPU threads.
+        workers: loader processes.
+        devices: processes on this machine, a GPU each; 0 for one on every GPU, or one on the CPU.
+        checkpoint_minutes: minutes between checkpoints.
+        log_every: steps between two log lines.
+        validate_every: steps between two validations; 0 for none.
+    """
+
+    out: str = "runs/head"
+    seed: int = 0
+    threads: int = 2
+    workers: int = 0
+    devices: int = 0
+    checkpoint_minutes: float = 3.0
+    log_every: int = 20
+    validate_every: int = 500
+    data: TaskData = field(default_factory=TaskData)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, in one line, for a value that no run can use."""
+        check_rules(self.rules())
+
+    def rules(self) -> Iterator[tuple[str, bool]]:
+        """What must hold, and whether it does."""
+        yield "seed is a whole number from 0 to 2^32 - 1", 0 <= self.seed < 2**32
+        yield (
+            "threads and log_every are at least 1, workers, devices and validate_every at least 0",
+            min(self.threads, self.log_every) >= 1
+            and min(self.workers, self.devices, self.validate_every) >= 0,
+        )
+        yield "checkpoint_minutes is more than 0", 0 < self.checkpoint_minutes < inf
+        yield from self.data.rules()
+        yield from self.encoder.rules()
+        yield from self.optim.rules()
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Where the run continues from."""
+        return Path(self.out) / "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -91,21 +148,13 @@ class FocalConfig:
 
 
 @dataclass(frozen=True)
-class ClassifyConfig:
+class ClassifyConfig(RunConfig):
     """A run that trains a linear layer on the mean of the encoder's output tokens, and the encoder with it.
 
     With `encoder.frozen` it is a linear probe: the tokens are computed once, and the layer is fitted to them;
     steps, rates and precision do not count then.
 
     Args:
-        out: folder of the run.
-        seed: with the step and the slot in the batch it decides every random draw.
-        threads: CPU threads.
-        workers: loader processes.
-        devices: processes on this machine, a GPU each; 0 for one on every GPU, or one on the CPU.
-        checkpoint_minutes: minutes between checkpoints.
-        log_every: steps between two log lines.
-        validate_every: steps between two validations; 0 for none.
         folds: 0 to train on all cases but those held out; from 2 on, so many runs, each of which is tested on
             the cases of one fold.
         only_folds: train no more than the first so many of the folds; 0 for all.
@@ -118,32 +167,17 @@ class ClassifyConfig:
     """
 
     out: str = "runs/classify"
-    seed: int = 0
-    threads: int = 2
-    workers: int = 0
-    devices: int = 0
-    checkpoint_minutes: float = 3.0
-    log_every: int = 20
-    validate_every: int = 500
     folds: int = 0
     only_folds: int = 0
     tokens: Literal["embedding", "last"] = "embedding"
     pool: Literal["all", "image"] = "all"
     flip: float = 0.5
     decay: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    data: LabelledConfig = field(default_factory=LabelledConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
     loss: FocalConfig = field(default_factory=FocalConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
 
-    def __post_init__(self) -> None:
-        """Raises ValueError, in one line, for a value that no run can use."""
-        check_rules(self._rules())
-
-    def _rules(self) -> Iterator[tuple[str, bool]]:
-        yield from _run_rules(self)
-        yield from self.encoder.rules()
-        yield from self.optim.rules()
+    def rules(self) -> Iterator[tuple[str, bool]]:
+        """What must hold, and whether it does."""
+        yield from super().rules()
         yield "folds is 0, or at least 2", self.folds == 0 or self.folds >= 2
         yield "only_folds is from 0 to folds", 0 <= self.only_folds <= self.folds
         yield "flip is from 0 to 1", 0 <= self.flip <= 1
@@ -156,42 +190,13 @@ class ClassifyConfig:
             (bool(self.decay) and all(0 < value < inf for value in self.decay)),
         )
         yield (
-            "data.classes are none, or two or more, each once",
-            (len(self.data.classes) != 1 and len(set(self.data.classes)) == len(self.data.classes)),
+            "data.classes are none, or two or more",
+            len(self.data.classes) != 1,
         )
-        yield "data.validation_share is at least 0 and less than 1", 0 <= self.data.validation_share < 1
         yield (
             'tokens are "last" for a resnet50, which has no neck',
             self.encoder.architecture != "resnet50" or self.tokens == "last",
         )
-
-    @property
-    def last_checkpoint(self) -> Path:
-        """Where the run continues from."""
-        return Path(self.out) / "last.ckpt"
-
-
-@dataclass(frozen=True)
-class ObjectsConfig:
-    """Which objects are segmented, and which images are held out.
-
-    Args:
-        train: COCO file; its categories are the classes.
-        validation: COCO file for validation; empty for a share of the cases.
-        images: folder of the images; empty means the folder `images` beside the COCO file, or its own.
-        datasets: only these data sets; empty for all.
-        classes: only these classes, in this order; empty for those that have an object.
-        validation_share: share of the cases of each data set held out of training.
-        split_seed: seed of the split by case.
-    """
-
-    train: str = ""
-    validation: str = ""
-    images: str = ""
-    datasets: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    validation_share: float = 0.15
-    split_seed: int = 43
 
 
 @dataclass(frozen=True)
@@ -235,44 +240,22 @@ class JitterConfig:
 
 
 @dataclass(frozen=True)
-class InstancesConfig:
+class InstancesConfig(RunConfig):
     """A run that trains Mask2Former on one of our encoders, and the encoder with it.
 
     Args:
-        out: folder of the run.
-        seed: with the step and the slot in the batch it decides every random draw.
-        threads: CPU threads.
-        workers: loader processes.
-        devices: processes on this machine, a GPU each; 0 for one on every GPU, or one on the CPU.
-        checkpoint_minutes: minutes between checkpoints.
-        log_every: steps between two log lines.
-        validate_every: steps between two validations; 0 for none but the trial of two batches at the start.
         validate_images: images of a validation, at most.
     """
 
     out: str = "runs/instances"
-    seed: int = 0
-    threads: int = 2
-    workers: int = 0
-    devices: int = 0
-    checkpoint_minutes: float = 3.0
-    log_every: int = 20
     validate_every: int = 1000
     validate_images: int = 100
-    data: ObjectsConfig = field(default_factory=ObjectsConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: Mask2FormerSettings = field(default_factory=Mask2FormerSettings)
     augment: JitterConfig = field(default_factory=JitterConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
 
-    def __post_init__(self) -> None:
-        """Raises ValueError, in one line, for a value that no run can use."""
-        check_rules(self._rules())
-
-    def _rules(self) -> Iterator[tuple[str, bool]]:
-        yield from _run_rules(self)
-        yield from self.encoder.rules()
-        yield from self.optim.rules()
+    def rules(self) -> Iterator[tuple[str, bool]]:
+        """What must hold, and whether it does."""
+        yield from super().rules()
         decoder, augment = self.decoder, self.augment
         yield "validate_images is at least 1", self.validate_images >= 1
         yield (
@@ -289,19 +272,3 @@ class InstancesConfig:
             0 < augment.scale_min <= augment.scale_max < inf,
         )
         yield "augment.flip is from 0 to 1", 0 <= augment.flip <= 1
-        yield "data.classes are each named once", len(set(self.data.classes)) == len(self.data.classes)
-        yield "data.validation_share is at least 0 and less than 1", 0 <= self.data.validation_share < 1
-
-    @property
-    def last_checkpoint(self) -> Path:
-        """Where the run continues from."""
-        return Path(self.out) / "last.ckpt"
-
-
-def _run_rules(run: ClassifyConfig | InstancesConfig) -> Iterator[tuple[str, bool]]:
-    yield "seed is a whole number from 0 to 2^32 - 1", 0 <= run.seed < 2**32
-    yield (
-        "threads and log_every are at least 1, workers, devices and validate_every at least 0",
-        min(run.threads, run.log_every) >= 1 and min(run.workers, run.devices, run.validate_every) >= 0,
-    )
-    yield "checkpoint_minutes is more than 0", 0 < run.checkpoint_minutes < inf

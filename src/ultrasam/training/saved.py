@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+import torch
 from torch import Tensor
 
 from ultrasam.core.errors import UltrasamError
@@ -41,6 +42,19 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             f"{shown(folder)} has no {WEIGHTS_FILE}: the run has not ended, repeat its command"
         )
     return read_tensors(path)
+
+
+def torch_place(threads: int | None, device: str | None) -> str:
+    """Set the threads of torch, None for as they are; "cpu" or "cuda", which None takes where there is one.
+
+    Raises UltrasamError for "cuda" without one.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise UltrasamError("torch finds no CUDA device: use --device cpu")
+    return device or ("cuda" if there else "cpu")
 
 
 def _built(settings: type[Settings], content: Mapping[str, Any]) -> Settings:

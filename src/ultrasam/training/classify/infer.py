@@ -17,7 +17,7 @@ from ultrasam.training.classify.data import covered_by, make_input, shrink
 from ultrasam.training.classify.module import build_classifier
 from ultrasam.training.classify.run import TRAINED
 from ultrasam.training.model import load_into
-from ultrasam.training.saved import read_settings, read_weights
+from ultrasam.training.saved import read_settings, read_weights, torch_place
 from ultrasam.zoo.card import WEIGHTS_FILE
 
 
@@ -36,18 +36,24 @@ class TrainedClassifier:
         """A score from 0 to 1 for each class of an image (H, W) or (H, W, 3) uint8."""
         encoder = self.config.encoder
         small = shrink(image, encoder.image_size)
-        inputs = torch.from_numpy(make_input(small, encoder))[None]
+        device = self.model.head.weight.device
+        inputs = torch.from_numpy(make_input(small, encoder))[None].to(device)
         covered = None
         if self.config.pool == "image":
             cells = encoder.image_size // self.model.backbone.stride
-            covered = torch.from_numpy(covered_by(small, encoder.image_size, cells))[None]
+            covered = torch.from_numpy(covered_by(small, encoder.image_size, cells))[None].to(device)
         with torch.inference_mode():
             return tuple(torch.sigmoid(self.model(inputs, covered))[0].tolist())
 
 
-def load_classifier(folder: Path, threads: int) -> TrainedClassifier:
-    """The model of a finished run. Raises UltrasamError if the folder is not one of `classify train`."""
-    torch.set_num_threads(threads)
+def load_classifier(folder: Path, threads: int | None = None, device: str | None = None) -> TrainedClassifier:
+    """The model of a run of `ultrasam classify train`, to be asked.
+
+    `threads` are those of torch, None leaves them as they are; `device` is "cpu" or "cuda", None for cuda
+    where there is one. Raises UltrasamError where the folder is not that of such a run, the run has not
+    ended, or there is no such device.
+    """
+    place = torch_place(threads, device)
     config, classes = read_settings(folder, ClassifyConfig, "classify")
     if config.folds:
         raise UltrasamError(
@@ -57,4 +63,4 @@ def load_classifier(folder: Path, threads: int) -> TrainedClassifier:
     load_into(model.load_state_dict, read_weights(folder), folder / WEIGHTS_FILE)
     lines = read_text(folder / TRAINED).splitlines() if (folder / TRAINED).is_file() else []
     seen = frozenset((dataset, name) for dataset, _, name in (line.partition("\t") for line in lines))
-    return TrainedClassifier(model.eval(), config, classes, seen)
+    return TrainedClassifier(model.eval().to(place), config, classes, seen)

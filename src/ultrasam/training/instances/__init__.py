@@ -1,0 +1,1 @@
+"""Instance segmentation: Mask2Former on one of our encoders, its data, its training and its answers."""
