@@ -282,7 +282,11 @@ def _report(
 
 
 ACTIONS: Actions = {
-    "train": ("train a classifier, or cross-validate one", _add_train_arguments, _train),
+    "train": (
+        "train a classifier: RECIPE --data DATA --init WEIGHTS, --folds K to cross-validate",
+        _add_train_arguments,
+        _train,
+    ),
     "predict": ("the class of images, DICOM files and clips", _add_predict_arguments, _predict),
     "evaluate": (
         "precision, recall, F1, AUROC and confusion matrix, with intervals over cases",
