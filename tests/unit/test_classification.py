@@ -113,3 +113,24 @@ def test_a_file_of_classified_images_reads_back(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UltrasamError, match="holds no classified images"):
         read_classified(tmp_path / "other.csv")
+
+
+def test_what_cannot_be_compared_or_bounded_says_so(tmp_path: Path) -> None:
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
+    found = images([0, 1, 1, 0], scores)
+    with pytest.raises(UltrasamError, match="of one class: test more"):
+        gains(found, found[1:3])
+    with pytest.raises(UltrasamError, match="stands twice"):
+        gains([*found, found[0]], found)
+    # A class with a single case is in every draw with the same images.
+    assert evaluate_classes(found[:3], ("a", "b")).intervals["f1"] is None
+    # A fold with one class has no figures, and the others stand.
+    folds = [
+        Classified(o.name, o.dataset, o.case_id, o.truth, o.scores, 1 + (n > 2)) for n, o in enumerate(found)
+    ]
+    assert "| 2 | 1 | - | - | - | - |" in fold_table(folds, ("a", "b"))
+    path = tmp_path / "p.csv"
+    write_classified(path, found, ("a", "b"))
+    path.write_text(path.read_text().replace("0.900000", "nan"))
+    with pytest.raises(UltrasamError, match="a score is no number"):
+        read_classified(path)

@@ -196,7 +196,7 @@ def test_a_probe_finds_the_classes_and_its_run_predicts_alike(labels: Path, tmp_
     )
     assert evaluate_classes(found, CLASSES).macro["auroc"] == 1.0
     trained = load_classifier(tmp_path / "run", threads=1)
-    assert trained.classes == CLASSES and len(trained.seen) == 30
+    assert trained.classes == CLASSES and len(trained.seen) == 2 * 30  # names and paths
     for one in found[:3]:
         scores = trained.scores(np.asarray(Image.open(labels.parent / one.name)))
         assert scores == pytest.approx(one.scores, abs=1e-4)
@@ -320,7 +320,8 @@ def test_data_that_cannot_be_trained_on_are_one_line(labels: Path, tmp_path: Pat
     (labels.parent / "damaged.png").write_bytes(b"no image")
     rest = "".join(f"{n}.png,disc\n" for n in range(9))
     refused(f"image,label\n{rest}damaged.png,square\n", "the training part has no image of square")
-    refused("image,label\ndamaged.png,disc\ndamaged.png,square\n", "none of the 2 images can be read")
+    (labels.parent / "damaged2.png").write_bytes(b"no image")
+    refused("image,label\ndamaged.png,disc\ndamaged2.png,square\n", "none of the 2 images can be read")
     with pytest.raises(UltrasamError, match="name a COCO file, a list, a CSV file or a folder with --data"):
         train_classifier(replace(config, data=TaskData()))
 
@@ -345,3 +346,55 @@ def test_the_classifier_is_a_mean_and_a_layer() -> None:
         tokens = model.backbone.tokens(image)
         expected = tokens.mean((2, 3)) @ model.head.weight.T + model.head.bias
         assert torch.allclose(model(image), expected, atol=1e-5)
+
+
+def test_data_that_changed_under_a_run_are_refused(labels: Path, tmp_path: Path) -> None:
+    copy = labels.with_name("moved.csv")
+    copy.write_text(labels.read_text())
+    config = settings(copy, tmp_path / "run", encoder=FROZEN)
+    train_classifier(config)
+    copy.write_text(labels.read_text().replace("case 3", "case 4"))
+    with pytest.raises(UltrasamError, match="have changed since it began"):
+        train_classifier(config)
+
+
+def test_an_image_or_a_case_is_not_in_both_parts(labels: Path, tmp_path: Path) -> None:
+    other = labels.with_name("other.csv")
+
+    def refused(text: str, message: str) -> None:
+        other.write_text(text)
+        data = TaskData(train=str(labels), validation=str(other))
+        with pytest.raises(UltrasamError, match=message):
+            train_classifier(settings(labels, tmp_path / "run", encoder=FROZEN, data=data))
+
+    refused("image,label,case\n3.png,square,x\n", r"has 3\.png, which is trained on too")
+    refused("image,label,case\n3.png,ring,x\n", "has images of ring, and the training part has disc, square")
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(labels.parent / "new.png")
+    refused(
+        "image,label,case,dataset\nnew.png,square,case 3,labels\n", "has the case case 3 of labels, which is"
+    )
+
+
+def test_a_run_of_a_head_is_a_start(labels: Path, tmp_path: Path) -> None:
+    config = settings(labels, tmp_path / "first", optim=replace(FEW, steps=2))
+    train_classifier(config)
+    weights = load_file(tmp_path / "first" / "weights.safetensors")
+    again = replace(SMALL, init=str(tmp_path / "first" / "weights.safetensors"))
+    backbone = build_encoder(again, neck=False)
+    start_encoder(backbone, again)
+    assert torch.equal(backbone.encoder._conv_stem.weight, weights["backbone.encoder._conv_stem.weight"])
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("tokens", "foo"), ("pool", 3), ("classes", "ab"), ("classes", ["disc", "disc"]), ("seed", "x")]
+    + [("encoder", {"mean": [1, 2]}), ("encoder", {"architecture": "foo"})],
+)
+def test_a_damaged_config_is_one_line(part: str, value: object, labels: Path, tmp_path: Path) -> None:
+    train_classifier(settings(labels, tmp_path / "run", encoder=FROZEN, flip=0.0, decay=(0.1,)))
+    path = tmp_path / "run" / "config.json"
+    content = json.loads(path.read_text())
+    content[part] = {**content[part], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(content))
+    with pytest.raises(UltrasamError, match="is not the folder of a run of `ultrasam classify train`"):
+        load_classifier(tmp_path / "run", threads=1)

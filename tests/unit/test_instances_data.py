@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from ultrasam.training.instances.data import (  # noqa: E402
     load_objects,
     make_view,
     random_jitter,
+    readable,
     training_loader,
     truth_of,
     validation_loader,
@@ -112,15 +114,38 @@ def test_a_split_does_not_depend_on_what_counts(data, tmp_path):
     assert len(ninth.labels) == 2  # without the crowd
 
 
-def test_another_file_for_validation_takes_the_classes_by_name(data):
+def test_another_file_for_validation_takes_the_classes_by_name(data, tmp_path):
     def swap(content):
+        for image in content["images"]:
+            image["case_id"] += "/other"
         for category in content["categories"]:
             category["name"] = {"disc": "square", "square": "disc", "star": "star"}[category["name"]]
 
-    path = changed(data, data.with_name("swapped.json"), swap)
+    shutil.copytree(data.parent / "images", tmp_path / "images")
+    path = changed(data, tmp_path / "swapped.json", swap)
     objects = load_objects(TaskData(train=str(data), validation=str(path)))
     assert len(objects.train) == len(objects.validation) == 24
     assert objects.train[0].labels == (0,) and objects.validation[0].labels == (1,)
+    # The same images, or other images of the same cases, are no validation.
+    with pytest.raises(UltrasamError, match=r"has 000\.png, which is trained on too"):
+        load_objects(TaskData(train=str(data), validation=str(data)))
+    path = changed(data, tmp_path / "same-cases.json", lambda content: None)
+    with pytest.raises(UltrasamError, match="has the case .* which is trained on too: split by case"):
+        load_objects(TaskData(train=str(data), validation=str(path)))
+
+
+def test_a_damaged_image_is_left_out_by_name(data, tmp_path):
+    shutil.copytree(data.parent / "images", tmp_path / "images")
+    path = changed(data, tmp_path / "set.json", lambda content: None)
+    objects = load_objects(TaskData(train=str(path), validation_share=0.0))
+    (tmp_path / "images" / "003.png").write_bytes(b"no image")
+    kept, (problem,) = readable(objects, threads=2)
+    assert len(kept.train) == 23 and "003.png" in problem
+    assert "003.png" not in {one.sample.path.name for one in kept.train}
+    for image in (tmp_path / "images").iterdir():
+        image.write_bytes(b"no image")
+    with pytest.raises(UltrasamError, match="none of the 24 images to train on can be read"):
+        readable(objects, threads=2)
 
 
 @pytest.mark.parametrize(

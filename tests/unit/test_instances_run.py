@@ -154,7 +154,7 @@ def test_stopped_and_resumed_ends_with_the_same_weights(data, short, tmp_path, m
 
 def test_a_folder_with_another_run_is_refused(data, short, tmp_path):
     config = config_of(data, short, 6)
-    with pytest.raises(UltrasamError, match=r"other settings \(decoder\.queries, optim\.lr\)"):
+    with pytest.raises(UltrasamError, match=r"other settings \(optim\.lr, decoder\.queries\)"):
         train_instances(
             replace(config, decoder=replace(config.decoder, queries=7), optim=replace(config.optim, lr=1.0))
         )

@@ -133,3 +133,30 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path, coco: Path) -> None:
     (tmp_path / "none.csv").write_text("image,label\na.png,\n")
     with pytest.raises(UltrasamError, match="no image with a class; left out: 1 images without a label"):
         read_labelled(tmp_path / "none.csv", tmp_path / "images")
+
+
+def test_an_image_is_of_one_class_and_one_case(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    path = tmp_path / "labels.csv"
+    path.write_text("image,label,case\na.png,cyst,p1\n./a.png,cyst,p1\n")
+    assert len(read_labelled(path).images) == 1
+    for second, what in (("./a.png,solid,p1", "the class cyst and solid"), ("a.png,cyst,p2", "the case")):
+        path.write_text(f"image,label,case\na.png,cyst,p1\n{second}\n")
+        with pytest.raises(UltrasamError, match=f"twice, with {what}"):
+            read_labelled(path)
+
+
+def test_cases_beside_a_list_are_whole_or_told_to_be_missing(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "classes.txt").write_text("benign\n")
+    (tmp_path / "test.txt").write_text("a.png 0\n")
+    assert "no cases.tsv" in read_labelled(tmp_path / "test.txt").remarks[0]
+    (tmp_path / "cases.tsv").write_text("a.png\tp1\n")
+    found = read_labelled(tmp_path / "test.txt")
+    assert found.images[0].case == "p1" and not found.remarks
+    (tmp_path / "cases.tsv").write_text("garbage\n")
+    with pytest.raises(UltrasamError, match="line 1 of .* is not 'path<tab>case'"):
+        read_labelled(tmp_path / "test.txt")
+    (tmp_path / "cases.tsv").write_text("b.png\tp1\n")
+    with pytest.raises(UltrasamError, match=r"has no case of a\.png"):
+        read_labelled(tmp_path / "test.txt")

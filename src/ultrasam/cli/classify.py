@@ -14,7 +14,10 @@ import csv
 import importlib
 import io
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,17 +62,29 @@ def _add_train_arguments(parser: ArgumentParser) -> None:
 def _train(args: Namespace) -> int:
     config = settings_of(args, ClassifyConfig)
     if args.check:
-        print_recipe(args, ClassifyConfig)
+        if args.json:
+            print(json.dumps(asdict(config)))
+        else:
+            print_recipe(args, ClassifyConfig)
         return 0
     importlib.import_module("sklearn")  # before the work
     from ultrasam.training.classify.run import PREDICTIONS, train_classifier
     from ultrasam.training.loop import rank_of
 
-    found = train_classifier(config)
-    if rank_of() or not found:
+    with ExitStack() as stack:
+        if args.json:  # the lines of its progress are for a person
+            stack.enter_context(redirect_stdout(sys.stderr))
+        found = train_classifier(config)
+    if rank_of():
         return 0
-    path = Path(config.out) / PREDICTIONS
-    _report(path, _read(path), args.json, None)
+    try:
+        if not found:
+            raise UltrasamError("nothing was held out: there is no figure, measure it on other data")
+        _report(Path(config.out), _read(Path(config.out) / PREDICTIONS), args.json, None)
+    except UltrasamError as error:  # the run stands
+        remark(str(error))
+        if args.json:
+            print(json.dumps({"run": config.out, "images": len(found)}))
     return 0
 
 
@@ -155,6 +170,9 @@ def _add_evaluate_arguments(parser: ArgumentParser) -> None:
     add_images(parser)
     parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="only these data sets")
     parser.add_argument(
+        "--classes", nargs="+", default=[], metavar="NAME", help="only images of these classes"
+    )
+    parser.add_argument(
         "--against",
         metavar="DIR",
         help="another run that held out the same images, or its predictions.csv: what is gained over it",
@@ -167,6 +185,8 @@ def _evaluate(args: Namespace) -> int:
     from ultrasam.core.files import check_output
     from ultrasam.evaluation.classified import write_classified
 
+    if not args.data and (args.dataset or args.classes or args.images):
+        raise UltrasamError("--dataset, --classes and --images go with --data: add it, or leave them out")
     for path in filter(None, (args.out, args.markdown)):
         check_output(path)
     own = Path(args.run)
@@ -186,12 +206,15 @@ def _evaluate(args: Namespace) -> int:
 
 def _tested(args: Namespace) -> tuple[tuple[str, ...], list[Classified], list[str]]:
     """The scores of the run's model for the images of --data, and what cannot be read."""
-    from ultrasam.datasets.labelled import read_labelled
+    from ultrasam.datasets.labelled import CLASSES, read_labelled
     from ultrasam.engines.threads import checked_threads
     from ultrasam.training.classify.infer import load_classifier
 
     images = Path(args.images) if args.images else None
-    labelled = read_labelled(Path(args.data), images, args.dataset)
+    source = Path(args.data)
+    if source.is_dir() and (source / CLASSES).is_file():  # the lists of a split
+        source = source / "test.txt"
+    labelled = read_labelled(source, images, args.dataset, args.classes)
     trained = load_classifier(Path(args.run), checked_threads(args.threads), args.device)
     return trained.classes, *tested(trained, labelled, args.data)
 
@@ -202,18 +225,22 @@ def tested(trained: TrainedClassifier, labelled: Labelled, name: str) -> tuple[l
     Raises UltrasamError for classes that the run does not know.
     """
     from ultrasam.core.files import shown
+    from ultrasam.datasets.labelled import class_counts
     from ultrasam.evaluation.classification import Classified
     from ultrasam.io.scan import read_scan
 
-    unknown = [one for one in labelled.classes if one not in trained.classes]
+    unknown = [one for one, count in class_counts(labelled).items() if count and one not in trained.classes]
     if unknown:
         raise UltrasamError(
             f"{shown(name)} has images of {', '.join(unknown)}, the run knows "
-            f"{', '.join(trained.classes)}: name the classes alike"
+            f"{', '.join(trained.classes)}: name the classes alike, or choose with --classes"
         )
     for text in labelled.remarks:
         remark(text)
-    seen = sum((image.dataset, image.name) in trained.seen for image in labelled.images)
+    seen = sum(
+        (image.dataset, image.name) in trained.seen or str(image.path.resolve()) in trained.seen
+        for image in labelled.images
+    )
     if seen:
         remark(f"the run was trained on {seen} of these images: the figures are too good")
     found, problems, status = [], [], StatusLine()
@@ -264,7 +291,7 @@ def _report(
     classes, found = tested
     figures = evaluate_classes(found, classes)
     content: dict[str, Any] = {"run": str(name), **document(figures)}
-    parts = [table(figures, str(name)), fold_table(found, classes)]
+    parts = [table(figures, str(name)), "" if as_json and not markdown else fold_table(found, classes)]
     if other is not None:
         names, theirs = _read(_predictions(other))
         if names != classes:

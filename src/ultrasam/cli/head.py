@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,11 @@ def head_settings(args: Namespace) -> HeadSettings | None:
     weights = Path(args.head) / WEIGHTS_FILE
     if not weights.is_file():
         raise UltrasamError(f"{shown(args.head)} is not the folder of a finished run of `instances train`")
+    classes = _classes(Path(args.head))
     score = SCORE if args.head_score is None else args.head_score
-    return HeadSettings(sha256_of(weights), _classes(Path(args.head)), score).checked()
+    # The settings say how an image becomes an input: with others the same weights find something else.
+    digest = sha256((sha256_of(weights) + sha256_of(Path(args.head) / "config.json")).encode()).hexdigest()
+    return HeadSettings(digest, classes, score).checked()
 
 
 def _classes(run: Path) -> tuple[str, ...]:

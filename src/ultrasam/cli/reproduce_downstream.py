@@ -46,6 +46,7 @@ def run_downstream(args: Namespace, name: str) -> tuple[str, bool, list[Missing]
     from ultrasam.core.files import shown
     from ultrasam.engines.threads import checked_threads
     from ultrasam.evaluation import downstream_tables as tables
+    from ultrasam.evaluation.published_downstream import ENCODERS
     from ultrasam.zoo.card import WEIGHTS_FILE
 
     table = tables.TABLES[VERBS[name]]
@@ -58,13 +59,19 @@ def run_downstream(args: Namespace, name: str) -> tuple[str, bool, list[Missing]
             lacking = tables.missing_list(place)
             missing += [] if lacking in missing else [lacking]
         if not (place.run / WEIGHTS_FILE).is_file():
-            missing.append(tables.missing_run(table, place))
+            missing += [tables.missing_run(table, place)] if place.encoder in ENCODERS else []
         elif place.test.is_file():
             remark(f"{place.recipe}: testing on {shown(place.test)}")
-            cell, told = (_classified if name == "table2" else _segmented)(place, threads)
+            try:
+                cell, told = (_classified if name == "table2" else _segmented)(place, threads)
+            except UltrasamError as error:  # the others are worth their hours
+                remarks.append(f"{place.recipe} cannot be tested: {error}")
+                continue
             cells.append(cell)
             remarks += told
     if not cells:
+        for text in remarks:
+            remark(text)
         first = dict.fromkeys(step for one in missing[:2] for step in one.steps)
         steps = " ".join(f"{number}. {step}" for number, step in enumerate(first, 1))
         raise UltrasamError(

@@ -194,6 +194,10 @@ class ClassifyConfig(RunConfig):
             len(self.data.classes) != 1,
         )
         yield (
+            "optim.at_once is 0 for a lite or resnet50, which normalises over all images of a step",
+            self.encoder.architecture not in ("lite", "resnet50") or self.optim.at_once == 0,
+        )
+        yield (
             'tokens are "last" for a resnet50, which has no neck',
             self.encoder.architecture != "resnet50" or self.tokens == "last",
         )

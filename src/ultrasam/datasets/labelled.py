@@ -55,6 +55,8 @@ def read_labelled(
     images: Path | None = None,
     datasets: Sequence[str] = (),
     classes: Sequence[str] = (),
+    *,
+    may_lack: bool = False,
 ) -> Labelled:
     """The images of `source`: a COCO file (.json), a list (.txt), a CSV file (.csv, .tsv) or a folder with a
     folder of images for each class.
@@ -63,7 +65,8 @@ def read_labelled(
     `classes`. In a list a line is "path class", class a number from 0 or a name in classes.txt beside it. A
     CSV file has the columns image and label and optionally case and dataset. Without a case each image is
     one. `images` is the folder of the images of a COCO or CSV file. `datasets` and `classes` select, none
-    for all; the classes keep the order of the source, or that of the names.
+    for all; the classes keep the order of the source, or that of the names. With `may_lack` it is no mistake
+    if the source does not know one of the `classes`.
 
     Raises UltrasamError if the source cannot be used, image files are missing, a name of a class or set is
     unknown, or no image is left.
@@ -85,7 +88,7 @@ def read_labelled(
     there = Counter(row.label for row in rows if not row.why)
     names = tuple(classes) or tuple(name for name in order if there[name] or reader is _from_list)
     for name in names:
-        if name not in order:
+        if name not in order and not may_lack:
             raise UltrasamError(
                 f"there is no class {name!r} in {shown(source)}: use {', '.join(order) or 'another file'}"
             )
@@ -96,11 +99,35 @@ def read_labelled(
         if not row.why and row.label in places
     )
     remarks = _remarks(rows)
+    if reader is _from_list and not (source.parent / CASES).is_file():
+        remarks += (f"there is no {CASES} beside {shown(source)}: each image counts as a case",)
+    found = _each_once(found, names, source)
     if not found:
         why = "".join(f"; {remark}" for remark in remarks)
-        raise UltrasamError(f"{shown(source)} has no image with a class{why}")
+        raise UltrasamError(
+            f"{shown(source)} has no image with a class{why}: label some, or name another file"
+        )
     _check_files(source, found)
     return Labelled(names, found, remarks)
+
+
+def _each_once(
+    found: Sequence[LabelledImage], names: Sequence[str], source: Path
+) -> tuple[LabelledImage, ...]:
+    """Without the rows that are there again. Raises UltrasamError if two rows say otherwise of an image."""
+    known: dict[Path, LabelledImage] = {}
+    for image in found:
+        path = image.path.resolve()
+        other = known.setdefault(path, image)
+        for what, one, two in (
+            ("class", names[other.label], names[image.label]),
+            ("case", f"{other.dataset}/{other.case}", f"{image.dataset}/{image.case}"),
+        ):
+            if one != two:
+                raise UltrasamError(
+                    f"{shown(source)} has {image.name} twice, with the {what} {one} and {two}: correct it"
+                )
+    return tuple(known.values())
 
 
 def _remarks(rows: Sequence[_Row]) -> tuple[str, ...]:
@@ -149,11 +176,7 @@ def _from_coco(source: Path, images: Path | None, classes: tuple[str, ...]) -> _
 def _from_list(source: Path, images: Path | None, classes: tuple[str, ...]) -> _Found:
     beside = source.parent / CLASSES
     names = [line.strip() for line in read_text(beside).splitlines() if line.strip()]
-    cases: dict[str, str] = {}
-    if (source.parent / CASES).is_file():
-        for line in read_text(source.parent / CASES).splitlines():
-            name, _, case = line.partition("\t")
-            cases[name] = case or name
+    cases = _cases_beside(source)
     rows = []
     for number, line in enumerate(read_text(source).splitlines(), 1):
         if not line.strip():
@@ -167,8 +190,31 @@ def _from_list(source: Path, images: Path | None, classes: tuple[str, ...]) -> _
                 "correct it there"
             )
         root = images or source.parent
-        rows.append(_Row(root / name, name, label, cases.get(name, name), source.parent.name))
+        if cases is not None and name not in cases:
+            raise UltrasamError(
+                f"{shown(source.parent / CASES)} has no case of {name}: make the lists again, or delete it "
+                "if every image is a case"
+            )
+        case = name if cases is None else cases[name]
+        rows.append(_Row(root / name, name, label, case, source.parent.name))
     return rows, names
+
+
+def _cases_beside(source: Path) -> dict[str, str] | None:
+    """The case of each image, from cases.tsv beside a list; None without that file."""
+    path = source.parent / CASES
+    if not path.is_file():
+        return None
+    cases: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        name, tab, case = line.partition("\t")
+        if not (name and tab and case):
+            raise UltrasamError(
+                f"line {number} of {shown(path)} is not 'path<tab>case': make the lists again, or delete "
+                "it if every image is a case"
+            )
+        cases[name] = case
+    return cases
 
 
 def _from_csv(source: Path, images: Path | None, classes: tuple[str, ...]) -> _Found:
@@ -230,7 +276,7 @@ def _check_files(source: Path, found: Sequence[LabelledImage]) -> None:
     if missing:
         raise UltrasamError(
             f"{len(missing)} of the {len(found)} images of {shown(source)} are missing, the first is "
-            f"{shown(missing[0])}: name their folder with images DIR"
+            f"{shown(missing[0])}: name their folder with --images DIR"
         )
 
 

@@ -53,9 +53,10 @@ class Classification:
     """The figures of one set of images.
 
     `macro` has the mean over the classes that an image is of, by the names of `FIGURES`; `intervals` their
-    95 % intervals by bootstrap over cases, None for a single case. The AUROC is that of each class against
-    the others, by its share of the scores; with two classes that of the second. `matrix` (K, K) counts images
-    by true and predicted class. `absent` are classes without an image, which no figure knows.
+    95 % intervals by bootstrap over cases, None where a class has a single case. The AUROC is that of each
+    class against the others, by its share of the scores; with two classes that of the second. Of a
+    cross-validation it compares scores of the models of all folds. `matrix` (K, K) counts images by true and
+    predicted class. `absent` are classes without an image, which no figure knows.
     """
 
     classes: tuple[str, ...]
@@ -118,6 +119,8 @@ def gains(
     by another class.
     """
     theirs = {(one.dataset, one.name): one for one in other}
+    if len(theirs) < len(other) or len({(one.dataset, one.name) for one in found}) < len(found):
+        raise UltrasamError("an image stands twice among those of a run: test each image once")
     both = [(one, theirs[one.dataset, one.name]) for one in found if (one.dataset, one.name) in theirs]
     if not both:
         raise UltrasamError("the two runs have no image in common: test both on the same images")
@@ -125,6 +128,8 @@ def gains(
     if differs is not None:
         raise UltrasamError(f"the two runs have other classes for {differs}: test both on the same labels")
     truth, first = _arrays([one for one, _ in both])
+    if len(np.unique(truth)) < 2:
+        raise UltrasamError(f"the {len(both)} images that both runs have are of one class: test more")
     _, second = _arrays([two for _, two in both])
 
     def of(rows: NDArray[np.intp]) -> dict[str, float]:
@@ -204,6 +209,9 @@ def _bootstrap(
         return []
     truth = np.array([one.truth for one in found])
     present = len(np.unique(truth))
+    of_class = {one.truth: {(o.dataset, o.case_id) for o in found if o.truth == one.truth} for one in found}
+    if min(map(len, of_class.values())) < 2:  # every draw would have the same case
+        return []
     groups = [[np.array(rows, np.intp) for rows in members.values()] for members in cases.values()]
     rng = np.random.default_rng(seed)
     drawn = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def read_classified(path: AnyPath) -> tuple[tuple[str, ...], list[Classified]]:
             )
             for row in rows
         ]
+        if not all(isfinite(score) for one in found for score in one.scores):
+            raise ValueError("a score is no number")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise UltrasamError(
             f"{shown(path)} holds no classified images ({reason(error)}): give the predictions.csv of "
@@ -88,9 +91,12 @@ def fold_table(found: Sequence[Classified], classes: Sequence[str]) -> str:
         return ""
     lines = ["| fold | images | precision | recall | F1 | AUROC |", "|---|---|---|---|---|---|"]
     for fold in folds:
-        own = evaluate_classes([one for one in found if one.fold == fold], classes, draws=0)
-        values = " | ".join(_percent(own.macro[name]) for name in FIGURES)
-        lines.append(f"| {fold} | {own.images} | {values} |")
+        members = [one for one in found if one.fold == fold]
+        values = ["-"] * len(FIGURES)  # of images of one class nothing can be said
+        if len({one.truth for one in members}) > 1:
+            own = evaluate_classes(members, classes, draws=0)
+            values = [_percent(own.macro[name]) for name in FIGURES]
+        lines.append(f"| {fold} | {len(members)} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 

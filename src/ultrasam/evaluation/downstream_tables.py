@@ -85,7 +85,9 @@ def places_of(table: TableOf, lists: Path, runs: Path) -> list[Place]:
     """The four encoders of each set, then other runs of it by their names, such as bus_bra-lite."""
     places = []
     for dataset in TESTS:
-        others = sorted(path.name.removeprefix(f"{dataset}-") for path in runs.glob(f"{dataset}-*"))
+        others = sorted(
+            path.name.removeprefix(f"{dataset}-") for path in runs.glob(f"{dataset}-*") if path.is_dir()
+        )
         for encoder in [*ENCODERS, *(name for name in others if name not in ENCODERS)]:
             test = lists / ("classification" if table.name == "table2" else "sets") / dataset
             test /= "test.txt" if table.name == "table2" else "test.json"

@@ -37,7 +37,7 @@ class InstanceHead(Protocol):
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """Which head it is, by the SHA-256 of its weights, its `classes`, and the least `score` of an object."""
+    """Which head it is, by a SHA-256 of weights and settings, its `classes`, and the least `score`."""
 
     sha256: str
     classes: tuple[str, ...]

@@ -36,6 +36,10 @@ def start_encoder(backbone: Backbone, config: EncoderConfig) -> None:
     path = weights_file(config.init, "encoder.init")
     sam = config.architecture not in ("lite", RESNET)
     state = read_tensors(path)
+    own = {n.removeprefix("backbone."): v for n, v in state.items() if n.startswith("backbone.encoder.")}
+    if own:  # a run of a head, whose encoder has these names
+        load_into(backbone.load_state_dict, own, path)
+        return
     if _architecture_of(state) not in ("lite", RESNET):
         state = in_own_names(state, path, sam)
     found = _architecture_of(state)

@@ -23,6 +23,7 @@ from ultrasam.datasets.splits import held_out_groups
 from ultrasam.io.scan import read_scan
 from ultrasam.training.data import StepSampler
 from ultrasam.training.loop import say
+from ultrasam.training.saved import check_apart
 
 # Pixels are kept in memory up to so many bytes; more are read again in each step.
 _IN_MEMORY = 2e9
@@ -123,7 +124,14 @@ def load_data(config: ClassifyConfig) -> Data:
     _check_classes(first, train)
     second: Labelled | None = None
     if validation is not None:
-        second = read_labelled(validation, images, data.datasets, first.classes)
+        if not data.classes:
+            _check_known(first.classes, read_labelled(validation, images, data.datasets), validation)
+        second = read_labelled(validation, images, data.datasets, first.classes, may_lack=True)
+        check_apart(
+            ((item.path, item.dataset, item.case, item.name) for item in first.images),
+            ((item.path, item.dataset, item.case, item.name) for item in second.images),
+            validation,
+        )
     items = [*first.images, *(second.images if second else ())]
     loaded, problems = load_images(items, config.encoder.image_size, config.threads)
     for problem in problems:
@@ -164,6 +172,15 @@ def _check_classes(found: Labelled, source: Path) -> None:
         )
 
 
+def _check_known(classes: Sequence[str], found: Labelled, source: Path) -> None:
+    unknown = [name for name, count in class_counts(found).items() if count and name not in classes]
+    if unknown:
+        raise UltrasamError(
+            f"{shown(source)} has images of {', '.join(unknown)}, and the training part has "
+            f"{', '.join(classes)}: name the classes alike, or choose with --data.classes"
+        )
+
+
 def _check_train(classes: Sequence[str], labels: Iterable[int], where: str) -> None:
     """Raises UltrasamError if a class has no image to train on."""
     there = set(labels)
@@ -191,8 +208,9 @@ def folds_of(config: ClassifyConfig, data: Data) -> list[Split]:
         count = len(cases.get(place, ()))
         if count < config.folds:
             raise UltrasamError(
-                f"the class {name} has {count} cases and cannot be in {config.folds} folds: choose at most "
-                f"--folds {count}, or leave it out with --data.classes"
+                f"the class {name} has {count} cases and cannot be in {config.folds} folds: "
+                + (f"choose at most --folds {count}" if count > 1 else "train without --folds")
+                + ", or leave it out with --data.classes"
             )
     order = sorted(range(len(items)), key=lambda place: (items[place].dataset, items[place].name))
     labels = [items[place].label for place in order]

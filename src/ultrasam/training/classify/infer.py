@@ -9,7 +9,7 @@ import torch
 
 from ultrasam.config import ClassifyConfig
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import shown
+from ultrasam.core.files import reason, shown
 from ultrasam.core.geometry import ByteArray
 from ultrasam.datasets.readers.tables import read_text
 from ultrasam.models.classifier import Classifier
@@ -23,14 +23,14 @@ from ultrasam.zoo.card import WEIGHTS_FILE
 
 @dataclass(frozen=True, eq=False)
 class TrainedClassifier:
-    """A model in evaluation mode, its settings, its classes in order, and (data set, name) of the images that
-    it was trained on.
+    """A model in evaluation mode, its settings, its classes in order, and (data set, name) and paths of the
+    images that it was trained on.
     """
 
     model: Classifier
     config: ClassifyConfig
     classes: tuple[str, ...]
-    seen: frozenset[tuple[str, str]]
+    seen: frozenset[tuple[str, str] | str]
 
     def scores(self, image: ByteArray) -> tuple[float, ...]:
         """A score from 0 to 1 for each class of an image (H, W) or (H, W, 3) uint8."""
@@ -59,8 +59,15 @@ def load_classifier(folder: Path, threads: int | None = None, device: str | None
         raise UltrasamError(
             f"{shown(folder)} is a cross-validation, which keeps no model: train one without --folds"
         )
-    model = build_classifier(config, len(classes))
+    try:
+        model = build_classifier(config, len(classes))
+    except (ValueError, TypeError) as error:
+        raise UltrasamError(
+            f"the settings in {shown(folder)} are of no model ({reason(error)}): copy it again"
+        ) from error
     load_into(model.load_state_dict, read_weights(folder), folder / WEIGHTS_FILE)
     lines = read_text(folder / TRAINED).splitlines() if (folder / TRAINED).is_file() else []
-    seen = frozenset((dataset, name) for dataset, _, name in (line.partition("\t") for line in lines))
-    return TrainedClassifier(model.eval().to(place), config, classes, seen)
+    rows = [line.split("\t") for line in lines]
+    seen: set[tuple[str, str] | str] = {(row[0], row[1]) for row in rows if len(row) == 3}
+    seen |= {row[-1] for row in rows}
+    return TrainedClassifier(model.eval().to(place), config, classes, frozenset(seen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -30,6 +31,7 @@ from ultrasam.training.classify.module import ClassifyModule, build_classifier, 
 from ultrasam.training.classify.probe import features_of, fit_probe
 from ultrasam.training.encoder import start_encoder
 from ultrasam.training.model import without_prefix
+from ultrasam.training.saved import DATA, check_same_data, fingerprint_of
 from ultrasam.training.stepping import SMALLER_STEPS
 from ultrasam.zoo.card import WEIGHTS_FILE
 
@@ -38,7 +40,7 @@ Fit = Callable[[Split, int], tuple[Classifier, list[Classified]]]
 
 PREDICTIONS = "predictions.csv"
 TRAINED = "trained.tsv"
-"""The data set and name of each image that the weights have seen."""
+"""Data set, name and path of each image that the weights have seen."""
 FEATURES = "features.npz"
 FREE = loop.FREE | {"encoder.checkpointing", "only_folds"}
 """Settings that may change when a run is continued."""
@@ -56,6 +58,7 @@ def train_classifier(config: ClassifyConfig) -> list[Classified]:
     loop.check_same_settings(out / "config.json", config, FREE)
     loop.begin(config)
     data = load_data(config)
+    check_same_data(out, _fingerprint(data))
     for remark in data.remarks:
         loop.say(remark)
     counts = [sum(data.images.items[i].label == k for i in data.train) for k in range(len(data.classes))]
@@ -69,14 +72,27 @@ def train_classifier(config: ClassifyConfig) -> list[Classified]:
     if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
         raise UltrasamError(f"the weights are not finite after the last step: {SMALLER_STEPS}")
     if loop.rank_of() == 0:
-        loop.write_settings(config, {"classes": data.classes})
+        loop.write_settings(config, _facts(data))
         atomic_write(path, save({name: value.contiguous() for name, value in model.state_dict().items()}))
         if found:
             write_classified(out / PREDICTIONS, found, data.classes)
-        items = [data.images.items[place] for place in data.train]
-        atomic_write_text(out / TRAINED, "".join(f"{one.dataset}\t{one.name}\n" for one in items))
+        items = (data.images.items[place] for place in data.train)
+        lines = (f"{one.dataset}\t{one.name}\t{one.path.resolve()}\n" for one in items)
+        atomic_write_text(out / TRAINED, "".join(lines))
         loop.say(f"weights written to {path}")
     return found
+
+
+def _facts(data: Data) -> dict[str, Any]:
+    """For config.json."""
+    return {"classes": data.classes, DATA: _fingerprint(data)}
+
+
+def _fingerprint(data: Data) -> str:
+    held = set(data.validation)
+    items = enumerate(data.images.items)
+    facts = [[place in held, one.dataset, one.name, one.case, one.label] for place, one in items]
+    return fingerprint_of([*facts, list(data.classes)])
 
 
 def _cross_validate(config: ClassifyConfig, data: Data) -> list[Classified]:
@@ -84,7 +100,7 @@ def _cross_validate(config: ClassifyConfig, data: Data) -> list[Classified]:
     out = Path(config.out)
     splits = folds_of(config, data)[: config.only_folds or None]
     fit = _probe(config, data) if config.encoder.frozen else _fine_tune(config, data)
-    loop.write_settings(config, {"classes": data.classes})
+    loop.write_settings(config, _facts(data))
     found: list[Classified] = []
     for number, split in enumerate(splits, 1):
         folder = out / f"fold-{number}"
@@ -106,6 +122,7 @@ def _finished(path: Path, data: Data, split: Split) -> list[Classified] | None:
     """The predictions of a fold that an earlier start of the run has finished."""
     if not path.is_file():
         return None
+    (path.parent / "last.ckpt").unlink(missing_ok=True)  # of a run that was killed just then
     classes, found = read_classified(path)
     names = sorted(data.images.items[place].name for place in split.test)
     if classes != data.classes or sorted(one.name for one in found) != names:
@@ -155,7 +172,7 @@ def _trained(config: ClassifyConfig, data: Data, split: Split) -> Classifier:
     module = ClassifyModule(config, classes)
     if state is None:
         start_encoder(module.model.backbone, config.encoder)
-        loop.write_settings(config, {"classes": data.classes})
+        loop.write_settings(config, _facts(data))
         cells = config.encoder.image_size // module.model.backbone.stride
         samples = Samples(data.images, split.train, config, cells)
         plain = PlainSamples(data.images, split.test or split.train[:1], config, cells)

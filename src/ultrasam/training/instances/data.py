@@ -5,7 +5,8 @@ number), so that a resumed run sees the same ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ultrasam.evaluation.instances import ImageResult, Labelled
 from ultrasam.evaluation.samples import Sample, image_folder
 from ultrasam.io.coco import Coco, CocoAnnotation, read_coco
 from ultrasam.training.data import StepSampler
+from ultrasam.training.saved import Place, check_apart
 
 # So many views of an image without an object in it, and so many in a row of any: then there is none.
 _VIEWS, _MAX_DRAWS = 10, 1000
@@ -114,6 +116,7 @@ def load_objects(data: TaskData) -> Objects:
         other = Path(data.validation)
         coco = read_coco(other)
         validation, _, _ = _images(coco, other, classes, data, 0.0)
+        check_apart(map(_place, train), map(_place, validation), other)
         if not validation:
             names = ", ".join(category.name for category in coco.categories)
             raise UltrasamError(
@@ -121,6 +124,39 @@ def load_objects(data: TaskData) -> Objects:
                 f"mask of the classes of training ({', '.join(classes)})"
             )
     return Objects(classes, tuple(train), tuple(validation), without)
+
+
+def readable(data: Objects, threads: int) -> tuple[Objects, list[str]]:
+    """Read every image and mask once: what cannot be read is left out and named, one text for each.
+
+    Raises UltrasamError if nothing is left to train on.
+    """
+
+    def look(one: ObjectImage) -> str:
+        try:
+            one.sample.pixels()
+            one.sample.truths()
+        except UltrasamError as error:
+            text, name = str(error), shown(one.sample.path)
+            return text if name in text else f"{name}: {text}"
+        return ""
+
+    images = (*data.train, *data.validation)
+    with ThreadPoolExecutor(threads) as pool:
+        texts = list(pool.map(look, images))
+    bad = {one.sample.path for one, text in zip(images, texts, strict=True) if text}
+    train, validation = (
+        tuple(one for one in part if one.sample.path not in bad) for part in (data.train, data.validation)
+    )
+    problems = [text for text in texts if text]
+    if not train:
+        raise UltrasamError(f"none of the {len(data.train)} images to train on can be read: {problems[0]}")
+    return replace(data, train=train, validation=validation), problems
+
+
+def _place(one: ObjectImage) -> Place:
+    sample = one.sample
+    return sample.path, sample.dataset, sample.case_id, sample.image.file_name
 
 
 def counts_as_object(annotation: CocoAnnotation) -> bool:

@@ -20,12 +20,14 @@ from ultrasam.training.instances.data import (
     ValidationItems,
     ViewSamples,
     load_objects,
+    readable,
     training_loader,
     validation_loader,
 )
 from ultrasam.training.instances.infer import settings_of_run
 from ultrasam.training.instances.module import InstancesModule
 from ultrasam.training.model import without_prefix
+from ultrasam.training.saved import DATA, check_same_data, fingerprint_of
 from ultrasam.training.stepping import SMALLER_STEPS
 from ultrasam.zoo.card import WEIGHTS_FILE
 
@@ -43,6 +45,8 @@ def train_instances(config: InstancesConfig) -> Path:
     """
     out = Path(config.out)
     state = loop.finished_weights(config, lambda: InstancesModule(config, settings_of_run(out)[1]), FREE)
+    if state is not None:
+        check_same_data(out, _fingerprint(load_objects(config.data)))
     weights = _fit(config) if state is None else without_prefix(state)
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise UltrasamError(f"the weights are not finite after the last step: {SMALLER_STEPS}")
@@ -58,6 +62,11 @@ def _fit(config: InstancesConfig) -> dict[str, torch.Tensor]:
     """The weights of the last step."""
     loop.begin(config)
     data = load_objects(config.data)
+    fingerprint = _fingerprint(data)
+    check_same_data(Path(config.out), fingerprint)
+    data, problems = readable(data, config.threads)
+    for problem in problems:
+        loop.say(f"left out: {problem}")
     _tell(data)
     module = InstancesModule(config, data.classes)
     if config.last_checkpoint.exists():
@@ -67,7 +76,7 @@ def _fit(config: InstancesConfig) -> dict[str, torch.Tensor]:
         _start_decoder(module.model, config)
     samples = ViewSamples(data.train, config)
     validation = ValidationItems(data.validation or data.train, config)
-    loop.write_settings(config, {"classes": list(data.classes)})
+    loop.write_settings(config, {"classes": list(data.classes), DATA: fingerprint})
     loop.fit(
         config,
         module,
@@ -78,6 +87,16 @@ def _fit(config: InstancesConfig) -> dict[str, torch.Tensor]:
         validates=bool(data.validation),
     )
     return dict(module.model.state_dict())
+
+
+def _fingerprint(data: Objects) -> str:
+    facts = [
+        [part, one.sample.dataset, one.sample.image.file_name, one.sample.case_id, one.labels, areas]
+        for part, images in (("train", data.train), ("validation", data.validation))
+        for one in images
+        for areas in [[annotation.area for annotation in one.sample.annotations]]
+    ]
+    return fingerprint_of(facts)
 
 
 def _tell(data: Objects) -> None:
