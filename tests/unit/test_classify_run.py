@@ -398,3 +398,31 @@ def test_a_damaged_config_is_one_line(part: str, value: object, labels: Path, tm
     path.write_text(json.dumps(content))
     with pytest.raises(UltrasamError, match="is not the folder of a run of `ultrasam classify train`"):
         load_classifier(tmp_path / "run", threads=1)
+
+
+def test_a_resnet_starts_from_a_folder_of_transformers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=3)).eval()
+    model.save_pretrained(tmp_path / "resnet")
+    config = EncoderConfig("resnet50", 64, init=str(tmp_path / "resnet"))
+    backbone = build_encoder(config, neck=False)
+    start_encoder(backbone, config)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = model.resnet(image).last_hidden_state
+        assert torch.allclose(backbone.eval().tokens(image), expected, atol=1e-5)
+
+
+def test_imagenet_weights_of_a_lite_have_no_pyramid(tmp_path: Path) -> None:
+    from ultrasam.models.efficientnet_lite import EfficientNetLite
+
+    trunk = EfficientNetLite()
+    head = {"_fc.weight": torch.zeros(2, 2)}
+    save_file({**trunk.state_dict(), **head}, tmp_path / "imagenet.safetensors")
+    config = EncoderConfig("lite", 64, init=str(tmp_path / "imagenet.safetensors"))
+    backbone = build_encoder(config, neck=False)
+    start_encoder(backbone, config)
+    assert torch.equal(backbone.encoder._conv_stem.weight, trunk._conv_stem.weight)
+    with pytest.raises(UltrasamError, match="no feature pyramid: set --tokens last"):
+        start_encoder(build_encoder(config, neck=True), config)
