@@ -53,7 +53,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_says_the_class_of_images(place: Path) -> None:
+def test_a_run_says_the_class_of_images(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (place / "new").mkdir(exist_ok=True)
     for number, label in enumerate((1, 0, 1)):
         pixels, _ = draw_shapes(np.random.default_rng(7 + number), 80, 50, (label,))
@@ -68,10 +70,11 @@ def test_a_run_says_the_class_of_images(place: Path) -> None:
         ("new/2.png", "square"),
     ]
     assert float(rows[0]["score square"]) > float(rows[0]["score disc"])
-    done = ultrasam(place, "predict", "new/1.png", "--run", "runs/probe", "--json")
-    (result,) = json.loads(done.stdout)["results"]
+    monkeypatch.chdir(place)
+    assert main(["classify", "predict", "new/1.png", "--run", "runs/probe", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["class"] == "disc" and set(result["scores"]) == set(CLASSES)
-    ultrasam(place, "predict", "new/broken.png", "--run", "runs/probe", code=2)
+    assert main(["classify", "predict", "new/broken.png", "--run", "runs/probe"]) == 2
 
 
 def test_a_run_is_measured_on_what_it_held_out_and_on_other_data(place: Path) -> None:
@@ -85,17 +88,24 @@ def test_a_run_is_measured_on_what_it_held_out_and_on_other_data(place: Path) ->
     assert len((place / "s.csv").read_text().splitlines()) == 25
 
 
-def test_folds_compare_two_encoders(place: Path) -> None:
+def test_folds_compare_two_encoders(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
     for name, words in (("lite", ()), ("random", ("--init", "", "--seed", "1"))):
-        done = ultrasam(
-            place, "train", *PROBE, "--data", "shapes", "--folds", "3", "--out", f"runs/{name}", *words
-        )
-        assert "24 images of 24 cases" in done.stdout and "| 3 | 8 |" in done.stdout
-    done = ultrasam(place, "evaluate", "--run", "runs/lite", "--against", "runs/random", "--json")
-    gains = {one["figure"]: one for one in json.loads(done.stdout)["against"]["gains"]}
+        train = ["classify", "train", *PROBE, "--data", "shapes", "--folds", "3", "--out", f"runs/{name}"]
+        assert main([*train, *words]) == 0
+        out = capsys.readouterr().out
+        assert "24 images of 24 cases" in out and "| 3 | 8 |" in out
+    assert main(["classify", "evaluate", "--run", "runs/lite", "--against", "runs/random", "--json"]) == 0
+    gains = {one["figure"]: one for one in json.loads(capsys.readouterr().out)["against"]["gains"]}
     assert set(gains) == {"precision", "recall", "f1", "auroc"} and len(gains["f1"]["interval"]) == 2
-    done = ultrasam(place, "predict", "shapes", "--run", "runs/lite", code=2)
-    assert "is a cross-validation, which keeps no model: train one without --folds" in done.stderr
+    assert main(["classify", "predict", "shapes", "--run", "runs/lite"]) == 2
+    error = capsys.readouterr().err
+    assert "is a cross-validation, which keeps no model: train one without --folds" in error
+    # With --json one object and nothing else, also from a training.
+    assert main(["classify", "train", *PROBE, "--data", "shapes", "--out", "runs/json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 4
 
 
 @pytest.mark.parametrize(

@@ -33,14 +33,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_head_finds_and_the_model_outlines(place: Path) -> None:
+def test_a_head_finds_and_the_model_outlines(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = sorted((place / "set" / "images").glob("*.png"))[:2]
     scans = place / "scans"
     scans.mkdir(exist_ok=True)
     for path in images:
         shutil.copy(path, scans)
     run = place / "runs/instances/bus_bra-ultrasam"
-    words = ["--auto", "--head", run, "--head-score", "0", "--threads", "1"]
+    words = ["--auto", "--head", str(run), "--head-score", "0", "--threads", "1"]
     program("segment", scans, *words, "--masks", "labels", "--out", place / "draft")
     content = json.loads((place / "draft" / "predictions.json").read_text())
     assert [one["name"] for one in content["categories"]] == list(CLASSES)
@@ -51,13 +51,14 @@ def test_a_head_finds_and_the_model_outlines(place: Path) -> None:
     first = [one for one in content["annotations"] if one["image_id"] == content["images"][0]["id"]]
     assert labels.max() == len(first)
     # Done once: nothing is asked again. Another score is another question.
-    again = program("segment", scans, *words, "--masks", "labels", "--out", place / "draft")
-    assert "kept" in again.stdout
-    done = program("segment", images[0], *words, "--json", "--out", place / "one")
-    (best, *_) = json.loads(done.stdout)["objects"]
+    assert main(["segment", str(scans), *words, "--masks", "labels", "--out", str(place / "draft")]) == 0
+    assert "kept" in capsys.readouterr().out
+    assert main(["segment", str(images[0]), *words, "--json", "--out", str(place / "one")]) == 0
+    (best, *_) = json.loads(capsys.readouterr().out)["objects"]
     assert best["class"] in CLASSES and 0 <= best["confidence"] <= 1
-    quiet = program("segment", images[0], *words[:3], "--head-score", "1", "--out", place / "none")
-    assert "with a score of 1: lower --head-score, or click" in quiet.stderr
+    quiet = [*words[:3], "--head-score", "1", "--out", str(place / "none")]
+    assert main(["segment", str(images[0]), *quiet]) == 0
+    assert "with a score of 1: lower --head-score, or click" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
