@@ -18,7 +18,7 @@ pytest.importorskip("sklearn")
 from safetensors.torch import load_file, save_file  # noqa: E402
 from tests.shapes import CLASSES, draw_shapes  # noqa: E402
 
-from ultrasam.config import ClassifyConfig, EncoderConfig, OptimConfig, TaskData  # noqa: E402
+from ultrasam.config import ClassifyConfig, EncoderConfig, FocalConfig, OptimConfig, TaskData  # noqa: E402
 from ultrasam.core.errors import UltrasamError  # noqa: E402
 from ultrasam.evaluation.classification import evaluate_classes  # noqa: E402
 from ultrasam.models.backbone import build_backbone, pool  # noqa: E402
@@ -28,6 +28,7 @@ from ultrasam.training.classify import run as classify_run  # noqa: E402
 from ultrasam.training.classify.data import covered_by, folds_of, load_data, make_input, shrink  # noqa: E402
 from ultrasam.training.classify.infer import load_classifier  # noqa: E402
 from ultrasam.training.classify.module import ClassifyModule  # noqa: E402
+from ultrasam.training.classify.probe import fit_probe  # noqa: E402
 from ultrasam.training.classify.run import train_classifier  # noqa: E402
 from ultrasam.training.encoder import build_encoder, start_encoder  # noqa: E402
 
@@ -272,7 +273,15 @@ def test_a_fine_tuned_run_that_was_stopped_ends_with_the_same_weights(
         patch.setattr(ClassifyModule, "terms_of", stops)
         with pytest.raises(UltrasamError, match="stopped"):
             train_classifier(halves)
+    steps = []
+
+    def told(self: ClassifyModule, portion: object, step: int) -> object:
+        steps.append(step)
+        return original(self, portion, step)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ClassifyModule, "terms_of", told)
     train_classifier(replace(halves, checkpoint_minutes=3.0))
+    assert steps == [3, 4, 5]
     resumed = load_file(tmp_path / "halves" / "weights.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert json.loads((tmp_path / "halves" / "config.json").read_text())["classes"] == list(CLASSES)
@@ -426,3 +435,30 @@ def test_imagenet_weights_of_a_lite_have_no_pyramid(tmp_path: Path) -> None:
     assert torch.equal(backbone.encoder._conv_stem.weight, trunk._conv_stem.weight)
     with pytest.raises(UltrasamError, match="no feature pyramid: set --tokens last"):
         start_encoder(build_encoder(config, neck=True), config)
+
+
+def test_the_layer_of_a_probe_is_that_of_scikit_learn(labels: Path, tmp_path: Path) -> None:
+    """Without the focal factor each class is a logistic regression on standardised features."""
+    linear = pytest.importorskip("sklearn.linear_model")
+    config = settings(
+        labels,
+        tmp_path,
+        encoder=FROZEN,
+        flip=0.0,
+        decay=(0.01,),
+        loss=FocalConfig(gamma=0, alpha=0.5),
+        folds=2,
+    )
+    data = load_data(config)
+    rng = np.random.default_rng(0)
+    truth = np.array([item.label for item in data.images.items])
+    features = rng.normal(5, 3, (1, len(truth), 6)).astype(np.float32)
+    features[0, :, 0] += 2 * truth
+    weight, bias, decay = fit_probe(features, data, range(len(truth)), config)
+    x = features[0].astype(np.float64)
+    mean, std = x.mean(0), x.std(0, ddof=1)
+    # Ours: half the sum of log losses over N images, plus the penalty.
+    expected = linear.LogisticRegression(C=0.5 / (len(truth) * decay), tol=1e-10, max_iter=10_000)
+    expected.fit((x - mean) / std, truth)
+    ours = x @ weight[1].double().numpy() + float(bias[1])
+    assert ours == pytest.approx(expected.decision_function((x - mean) / std), abs=1e-3)

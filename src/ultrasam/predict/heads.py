@@ -62,19 +62,18 @@ def outline_proposals(
     `contained` and `most` of `settings`.
     """
     width, height = encoded.frame.width, encoded.frame.height
-    best = sorted(proposals, key=lambda one: -one.score)
-    prompts = [Prompts(box=one.box).checked(width, height) for one in best]
+    prompts = [Prompts(box=one.box).checked(width, height) for one in proposals]
     answers = encoded.ask_rounds(prompts) if prompts else []
     rows = [row for row, answer in enumerate(answers) if (inside(answer.logits, encoded.frame) > 0).any()]
     if not rows:
         return []
     bits = packed(np.stack([inside(answers[row].logits, encoded.frame) > 0 for row in rows]))
-    kept = suppress(bits, np.array([best[row].score for row in rows], np.float32), settings)
+    kept = suppress(bits, np.array([proposals[row].score for row in rows], np.float32), settings)
     return [
         replace(
             result_of(answers[row], prompts[row], encoded.frame),
-            label=classes[best[row].label],
-            confidence=best[row].score,
+            label=classes[proposals[row].label],
+            confidence=proposals[row].score,
         )
         for row in (rows[place] for place in kept)
     ]
