@@ -318,7 +318,7 @@ def test_a_sample_is_a_function_of_seed_and_number(data):
         np.testing.assert_array_equal(one[number].masks, other[number].masks)
     again = ViewSamples(images, replace(config, seed=1))
     assert any(not np.array_equal(one[n].image, again[n].image) for n in range(3))
-    epoch = [one._in_turn(number).sample.image.id for number in range(len(images))]
+    epoch = [one.images[one._turns[number]].sample.image.id for number in range(len(images))]
     assert sorted(epoch) == sorted(image.sample.image.id for image in images)
 
 

@@ -295,11 +295,13 @@ def test_every_image_is_seen_before_any_is_seen_again(data):
     config = replace(config, data=replace(config.data, draw="images"))
     source, images, _ = load_split(config)
     samples = TrainingSamples(source, images, config)
-    orders = [[samples._in_turn(e * len(images) + i).id for i in range(len(images))] for e in range(3)]
+    orders = [
+        [samples.images[samples._turns[e * len(images) + i]].id for i in range(len(images))] for e in range(3)
+    ]
     assert all(sorted(order) == sorted(image.id for image in images) for order in orders)
     assert orders[0] != orders[1] != orders[2]
     again = TrainingSamples(source, images, config)
-    assert again._in_turn(len(images) + 3).id == orders[1][3]
+    assert again.images[again._turns[len(images) + 3]].id == orders[1][3]
 
 
 def test_a_clinical_application_can_be_held_out(data, tmp_path):

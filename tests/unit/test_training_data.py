@@ -33,13 +33,13 @@ from ultrasam.evaluation.samples import Selection, select_samples  # noqa: E402
 from ultrasam.io.scan import read_scan  # noqa: E402
 from ultrasam.training.cache import open_cache  # noqa: E402
 from ultrasam.training.data import (  # noqa: E402
-    StepSampler,
     TrainingSamples,
     load_split,
     make_sample,
     training_loader,
 )
 from ultrasam.training.prompts import KINDS, calliper_of, first_prompt, jitter_box, random_point  # noqa: E402
+from ultrasam.training.sampling import StepSampler  # noqa: E402
 
 NO_AUGMENT = AugmentConfig(flip=0, warp=0, gamma=0, gain=0, noise=0)
 

@@ -14,10 +14,7 @@ import csv
 import importlib
 import io
 import json
-import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +23,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ultrasam.cli.actions import Actions, add_actions, run_action
 from ultrasam.cli.main import one_line
 from ultrasam.cli.options import add_axis, add_images, add_run
-from ultrasam.cli.recipe import add_recipe, expand_recipe, print_recipe, settings_of
+from ultrasam.cli.recipe import add_recipe, expand_train, lines_aside, print_recipe, settings_of
 from ultrasam.cli.terminal import StatusLine, remark
 from ultrasam.config import ClassifyConfig
 from ultrasam.core.errors import UltrasamError
@@ -41,10 +38,7 @@ SHORT = {"--data": "--data.train", "--init": "--encoder.init", "--images": "--da
 
 
 def expand_arguments(arguments: Sequence[str]) -> list[str]:
-    """What follows `train` is a recipe and its options."""
-    if arguments and arguments[0] == "train":
-        return ["train", *expand_recipe(arguments[1:], SHORT, "classify train", KIND)]
-    return list(arguments)
+    return expand_train(arguments, SHORT, KIND)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -62,18 +56,13 @@ def _add_train_arguments(parser: ArgumentParser) -> None:
 def _train(args: Namespace) -> int:
     config = settings_of(args, ClassifyConfig)
     if args.check:
-        if args.json:
-            print(json.dumps(asdict(config)))
-        else:
-            print_recipe(args, ClassifyConfig)
+        print_recipe(args, ClassifyConfig)
         return 0
     importlib.import_module("sklearn")  # before the work
     from ultrasam.training.classify.run import PREDICTIONS, train_classifier
     from ultrasam.training.loop import rank_of
 
-    with ExitStack() as stack:
-        if args.json:  # the lines of its progress are for a person
-            stack.enter_context(redirect_stdout(sys.stderr))
+    with lines_aside(args.json):
         found = train_classifier(config)
     if rank_of():
         return 0

@@ -9,10 +9,7 @@ command is given again. `predict` finds the objects in images, `evaluate` measur
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stdout
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
@@ -20,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ultrasam.cli.actions import Actions, add_actions, run_action
 from ultrasam.cli.instances_evaluate import add_evaluate_arguments, run_evaluate
 from ultrasam.cli.instances_predict import add_predict_arguments, run_predict
-from ultrasam.cli.recipe import add_recipe, expand_recipe, print_recipe, settings_of
+from ultrasam.cli.recipe import add_recipe, expand_train, lines_aside, print_recipe, settings_of
 from ultrasam.config import InstancesConfig
 
 if TYPE_CHECKING:
@@ -37,10 +34,7 @@ SHORT = {
 
 
 def expand_arguments(arguments: Sequence[str]) -> list[str]:
-    """What follows `train` is a recipe and its options."""
-    if arguments and arguments[0] == "train":
-        return ["train", *expand_recipe(arguments[1:], SHORT, "instances train", KIND)]
-    return list(arguments)
+    return expand_train(arguments, SHORT, KIND)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -58,14 +52,9 @@ def _add_train_arguments(parser: ArgumentParser) -> None:
 def _train(args: Namespace) -> int:
     config = settings_of(args, InstancesConfig)
     if args.check:
-        if args.json:
-            print(json.dumps(asdict(config)))
-        else:
-            print_recipe(args, InstancesConfig)
+        print_recipe(args, InstancesConfig)
         return 0
-    with ExitStack() as stack:
-        if args.json:  # the lines of its progress are for a person
-            stack.enter_context(redirect_stdout(sys.stderr))
+    with lines_aside(args.json):
         path, classes = _trained(config)
     if args.json:
         print(json.dumps({"run": config.out, "weights": str(path), "classes": list(classes)}))

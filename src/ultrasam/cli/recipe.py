@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,8 +102,23 @@ def settings_of(args: Namespace, settings: type[Settings]) -> Settings:
     return config
 
 
+def expand_train(arguments: Sequence[str], short: Mapping[str, str], kind: str) -> list[str]:
+    """Of a verb with actions: what follows `train` is a recipe of this kind and its options."""
+    if arguments and arguments[0] == "train":
+        return ["train", *expand_recipe(arguments[1:], short, f"{kind} train", kind)]
+    return list(arguments)
+
+
+def lines_aside(as_json: bool) -> AbstractContextManager[object]:
+    """With --json the lines of the progress, which are for a person, go to the standard error."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
+
+
 def print_recipe(args: Namespace, settings: type[Any]) -> None:
-    """The resolved recipe as YAML."""
+    """The resolved recipe as YAML, with --json as JSON."""
+    if args.get("json"):
+        print(json.dumps(asdict(settings_of(args, settings))))
+        return
     parser = ArgumentParser()
     parser.add_class_arguments(settings)
     print(parser.dump(_fields(args)), end="")

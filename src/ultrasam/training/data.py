@@ -4,7 +4,7 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ultrasam.config import AugmentConfig, TrainConfig
 from ultrasam.core.errors import UltrasamError
@@ -26,6 +26,7 @@ from ultrasam.training.augment import apply_warp, random_intensity, random_warp
 from ultrasam.training.cache import CachedImage, TrainingImages, open_cache
 from ultrasam.training.direct import open_direct
 from ultrasam.training.prompts import first_prompt
+from ultrasam.training.sampling import Turns, even_loader, portions, step_loader
 
 # An object is trained on while at least this share of it, and so many pixels of the mask grid, are in view.
 _MIN_VISIBLE = 0.3
@@ -134,7 +135,7 @@ class TrainingSamples(Dataset[_Sample]):
         self.images = images
         names = sorted({image.dataset for image in images})
         self.groups = [[image for image in images if image.dataset == name] for name in names]
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
+        self._turns = Turns(config.seed, len(images))
         weights = np.array([config.data.dataset_weights.get(name, 1.0) for name in names])
         if not weights.any():
             raise UltrasamError(f"data.dataset_weights are 0 for every data set: {', '.join(names)}")
@@ -145,7 +146,8 @@ class TrainingSamples(Dataset[_Sample]):
         for draw in range(_MAX_DRAWS):
             if self.config.data.draw == "images":
                 # An image without an object in view gives its place to any other.
-                image = self.images[int(rng.integers(len(self.images)))] if draw else self._in_turn(number)
+                place = int(rng.integers(len(self.images))) if draw else self._turns[number]
+                image = self.images[place]
             else:
                 group = self.groups[int(rng.choice(len(self.groups), p=self.weights))]
                 image = group[int(rng.integers(len(group)))]
@@ -156,13 +158,6 @@ class TrainingSamples(Dataset[_Sample]):
             f"no object of {_MAX_DRAWS} images covers {_MIN_PIXELS} pixels of the mask grid: "
             "train at a larger model.image_size or leave such data out"
         )
-
-    def _in_turn(self, number: int) -> CachedImage:
-        epoch, place = divmod(number, len(self.images))
-        if self._order[0] != epoch:
-            order = np.random.default_rng([self.config.seed, 2, epoch]).permutation(len(self.images))
-            self._order = epoch, order
-        return self.images[self._order[1][place]]
 
 
 class ValidationSamples(Dataset["_Sample | None"]):
@@ -267,37 +262,13 @@ def mask_step(config: TrainConfig) -> int:
     return 2 if config.model.architecture == "lite" else 4
 
 
-class StepSampler(Sampler[list[int]]):
-    """The sample numbers of a process for every step from `first_step()` on, which is asked when the loop
-    starts.
-
-    A step has `batch_size` of them, which `processes` share evenly in the order of their `rank`.
-    """
-
-    def __init__(
-        self, steps: int, batch_size: int, first_step: Callable[[], int], rank: int = 0, processes: int = 1
-    ):
-        self.steps, self.batch_size, self.first_step = steps, batch_size, first_step
-        self.rank, self.processes = rank, processes
-
-    def __iter__(self) -> Iterator[list[int]]:
-        share = self.batch_size // self.processes
-        for step in range(self.first_step(), self.steps):
-            first = step * self.batch_size + self.rank * share
-            yield list(range(first, first + share))
-
-    def __len__(self) -> int:
-        return self.steps
-
-
 def collate(samples: list[_Sample | None], at_once: int = 0) -> list[Batch]:
     """The samples of a process for a step, in batches of at most `at_once` images; 0 for one batch."""
     there = [sample for sample in samples if sample is not None]
-    size = at_once or max(1, len(there))
-    return [_batch_of(there[start : start + size]) for start in range(0, len(there), size)]
+    return [_batch_of(some) for some in portions(there, at_once)]
 
 
-def _batch_of(samples: list[_Sample]) -> Batch:
+def _batch_of(samples: Sequence[_Sample]) -> Batch:
     counts = torch.tensor([len(sample.targets) for sample in samples])
     return Batch(
         image=torch.from_numpy(np.stack([sample.image for sample in samples])),
@@ -318,15 +289,8 @@ def training_loader(
     processes: int = 1,
 ) -> DataLoader[_Sample]:
     """The batches of a process in the order of the steps; `first_step` tells where to begin."""
-    optim = config.optim
-    return DataLoader(
-        samples,
-        batch_sampler=StepSampler(optim.steps, optim.batch_size, first_step, rank, processes),
-        num_workers=config.workers,
-        collate_fn=partial(collate, at_once=optim.at_once),
-        persistent_workers=False,
-        prefetch_factor=2 if config.workers else None,
-    )
+    collated = partial(collate, at_once=config.optim.at_once)
+    return step_loader(samples, config, collated, first_step, rank, processes)
 
 
 def validation_loader(
@@ -335,11 +299,4 @@ def validation_loader(
     """Every `processes`-th image from `rank` on, as many at once as in training; each process has equally
     many, for which some images may come twice.
     """
-    share = config.optim.at_once or max(1, config.optim.batch_size // processes)
-    whole = -(-len(samples) // processes) * processes
-    return DataLoader(
-        samples,
-        batch_size=share,
-        sampler=[number % len(samples) for number in range(rank, whole, processes)],
-        collate_fn=collate,
-    )
+    return even_loader(samples, config.optim, collate, rank, processes)

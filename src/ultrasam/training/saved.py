@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import reason, shown
 from ultrasam.models.files import read_tensors
+from ultrasam.training.model import load_into
 from ultrasam.zoo.card import WEIGHTS_FILE
 
 Settings = TypeVar("Settings")
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def read_settings(folder: Path, settings: type[Settings], verb: str) -> tuple[Settings, tuple[str, ...]]:
@@ -40,8 +42,22 @@ def read_settings(folder: Path, settings: type[Settings], verb: str) -> tuple[Se
         ) from error
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of a finished run. Raises UltrasamError if it has not ended or they are damaged."""
+def load_model(folder: Path, build: Callable[[], Model], place: str) -> Model:
+    """The model of a finished run in evaluation mode, on the device `place`.
+
+    Raises UltrasamError if the run has not ended, or its settings or weights are of no such model.
+    """
+    try:
+        model = build()
+    except (ValueError, TypeError) as error:
+        raise UltrasamError(
+            f"the settings in {shown(folder)} are of no model ({reason(error)}): copy it again"
+        ) from error
+    load_into(model.load_state_dict, _read_weights(folder), folder / WEIGHTS_FILE)
+    return model.eval().to(place)
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise UltrasamError(

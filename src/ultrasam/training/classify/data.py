@@ -21,8 +21,8 @@ from ultrasam.core.geometry import ByteArray, FloatArray, Frame, as_rgb, to_tens
 from ultrasam.datasets.labelled import CLASSES, Labelled, LabelledImage, class_counts, read_labelled
 from ultrasam.datasets.splits import held_out_groups
 from ultrasam.io.scan import read_scan
-from ultrasam.training.data import StepSampler
 from ultrasam.training.loop import say
+from ultrasam.training.sampling import Turns, portions, step_loader
 from ultrasam.training.saved import check_apart
 
 # Pixels are kept in memory up to so many bytes; more are read again in each step.
@@ -261,14 +261,10 @@ class Samples(Dataset[_Sample]):
 
     def __init__(self, images: Images, places: Sequence[int], config: ClassifyConfig, cells: int):
         self.images, self.places, self.config, self.cells = images, places, config, cells
-        self._order: tuple[int, Sequence[int]] = (-1, ())
+        self._turns = Turns(config.seed, len(places))
 
     def __getitem__(self, number: int) -> _Sample:
-        epoch, place = divmod(number, len(self.places))
-        if self._order[0] != epoch:
-            rng = np.random.default_rng([self.config.seed, 2, epoch])
-            self._order = epoch, rng.permutation(len(self.places)).tolist()
-        chosen = self.places[self._order[1][place]]
+        chosen = self.places[self._turns[number]]
         flip = np.random.default_rng([self.config.seed, number]).random() < self.config.flip
         return sample_of(self.images, chosen, self.config, self.cells, bool(flip))
 
@@ -296,7 +292,7 @@ def sample_of(images: Images, place: int, config: ClassifyConfig, cells: int, fl
     )
 
 
-def collate(samples: list[_Sample]) -> Batch:
+def collate(samples: Sequence[_Sample]) -> Batch:
     return Batch(
         torch.from_numpy(np.stack([sample.image for sample in samples])),
         torch.tensor([sample.label for sample in samples]),
@@ -306,22 +302,15 @@ def collate(samples: list[_Sample]) -> Batch:
 
 def collate_portions(samples: list[_Sample], at_once: int = 0) -> list[Batch]:
     """In batches of at most `at_once` images; 0 for one batch."""
-    size = at_once or len(samples)
-    return [collate(samples[start : start + size]) for start in range(0, len(samples), size)]
+    return [collate(some) for some in portions(samples, at_once)]
 
 
 def training_loader(
     samples: Samples, config: ClassifyConfig, first_step: Callable[[], int], rank: int, processes: int
 ) -> DataLoader[_Sample]:
     """The batches of a process in the order of the steps; `first_step` tells where to begin."""
-    optim = config.optim
-    return DataLoader(
-        samples,
-        batch_sampler=StepSampler(optim.steps, optim.batch_size, first_step, rank, processes),
-        num_workers=config.workers,
-        collate_fn=partial(collate_portions, at_once=optim.at_once),
-        prefetch_factor=2 if config.workers else None,
-    )
+    collated = partial(collate_portions, at_once=config.optim.at_once)
+    return step_loader(samples, config, collated, first_step, rank, processes)
 
 
 def plain_loader(

@@ -9,16 +9,14 @@ import torch
 
 from ultrasam.config import ClassifyConfig
 from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import reason, shown
+from ultrasam.core.files import shown
 from ultrasam.core.geometry import ByteArray
 from ultrasam.datasets.readers.tables import read_text
 from ultrasam.models.classifier import Classifier
 from ultrasam.training.classify.data import covered_by, make_input, shrink
 from ultrasam.training.classify.module import build_classifier
 from ultrasam.training.classify.run import TRAINED
-from ultrasam.training.model import load_into
-from ultrasam.training.saved import read_settings, read_weights, torch_place
-from ultrasam.zoo.card import WEIGHTS_FILE
+from ultrasam.training.saved import load_model, read_settings, torch_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +57,9 @@ def load_classifier(folder: Path, threads: int | None = None, device: str | None
         raise UltrasamError(
             f"{shown(folder)} is a cross-validation, which keeps no model: train one without --folds"
         )
-    try:
-        model = build_classifier(config, len(classes))
-    except (ValueError, TypeError) as error:
-        raise UltrasamError(
-            f"the settings in {shown(folder)} are of no model ({reason(error)}): copy it again"
-        ) from error
-    load_into(model.load_state_dict, read_weights(folder), folder / WEIGHTS_FILE)
+    model = load_model(folder, lambda: build_classifier(config, len(classes)), place)
     lines = read_text(folder / TRAINED).splitlines() if (folder / TRAINED).is_file() else []
     rows = [line.split("\t") for line in lines]
     seen: set[tuple[str, str] | str] = {(row[0], row[1]) for row in rows if len(row) == 3}
     seen |= {row[-1] for row in rows}
-    return TrainedClassifier(model.eval().to(place), config, classes, frozenset(seen))
+    return TrainedClassifier(model, config, classes, frozenset(seen))

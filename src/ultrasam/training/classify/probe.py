@@ -20,6 +20,7 @@ from ultrasam.core.geometry import FloatArray
 from ultrasam.models.classifier import Classifier, focal_loss
 from ultrasam.training.classify.data import Data, Images, collate, sample_of
 from ultrasam.training.loop import say
+from ultrasam.training.saved import torch_place
 
 # Cases held out of the training part in turn, to choose the decay.
 _INNER_FOLDS = 3
@@ -37,7 +38,7 @@ def features_of(model: Classifier, images: Images, config: ClassifyConfig, keep:
                 return np.asarray(stored["features"], np.float32)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch_place(None, None)
     model.eval().to(device)
     cells = config.encoder.image_size // model.backbone.stride
     sides = 2 if config.flip else 1

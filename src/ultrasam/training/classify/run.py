@@ -31,7 +31,7 @@ from ultrasam.training.classify.module import ClassifyModule, build_classifier, 
 from ultrasam.training.classify.probe import features_of, fit_probe
 from ultrasam.training.encoder import start_encoder
 from ultrasam.training.model import without_prefix
-from ultrasam.training.saved import DATA, check_same_data, fingerprint_of
+from ultrasam.training.saved import DATA, check_same_data, fingerprint_of, torch_place
 from ultrasam.training.stepping import SMALLER_STEPS
 from ultrasam.zoo.card import WEIGHTS_FILE
 
@@ -193,7 +193,7 @@ def _scores(
     model: Classifier, data: Data, places: Sequence[int], config: ClassifyConfig
 ) -> list[list[float]]:
     cells = config.encoder.image_size // model.backbone.stride
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch_place(None, None)
     model.to(device)
     found: list[list[float]] = []
     for batch in plain_loader(PlainSamples(data.images, places, config, cells), config):

@@ -27,7 +27,7 @@ from ultrasam.datasets.splits import group_of, held_out_groups
 from ultrasam.evaluation.instances import ImageResult, Labelled
 from ultrasam.evaluation.samples import Sample, image_folder
 from ultrasam.io.coco import Coco, CocoAnnotation, read_coco
-from ultrasam.training.data import StepSampler
+from ultrasam.training.sampling import Turns, even_loader, portions, step_loader
 from ultrasam.training.saved import Place, check_apart
 
 # So many views of an image without an object in it, and so many in a row of any: then there is none.
@@ -236,11 +236,11 @@ class ViewSamples(Dataset[View]):
 
     def __init__(self, images: Sequence[ObjectImage], config: InstancesConfig):
         self.images, self.config = images, config
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
+        self._turns = Turns(config.seed, len(images))
 
     def __getitem__(self, number: int) -> View:
         rng = np.random.default_rng([self.config.seed, number])
-        image = self._in_turn(number)
+        image = self.images[self._turns[number]]
         for draw in range(_MAX_DRAWS):
             if draw and draw % _VIEWS == 0:  # one without an object in view gives its place to another
                 image = self.images[int(rng.integers(len(self.images)))]
@@ -251,13 +251,6 @@ class ViewSamples(Dataset[View]):
             f"no object is in any of {_MAX_DRAWS} views: train at a larger encoder.image_size or with a "
             "larger augment.scale_min, or leave such data out"
         )
-
-    def _in_turn(self, number: int) -> ObjectImage:
-        epoch, place = divmod(number, len(self.images))
-        if self._order[0] != epoch:
-            order = np.random.default_rng([self.config.seed, 2, epoch]).permutation(len(self.images))
-            self._order = epoch, order
-        return self.images[int(self._order[1][place])]
 
 
 @dataclass(frozen=True)
@@ -358,11 +351,10 @@ def truth_of(image: ObjectImage) -> ImageResult:
 
 def collate(views: list[View], at_once: int = 0) -> list[ObjectBatch]:
     """The views of a process for a step, in batches of at most `at_once` images; 0 for one batch."""
-    size = at_once or max(1, len(views))
-    return [_batch_of(views[start : start + size]) for start in range(0, len(views), size)]
+    return [_batch_of(some) for some in portions(views, at_once)]
 
 
-def _batch_of(views: list[View]) -> ObjectBatch:
+def _batch_of(views: Sequence[View]) -> ObjectBatch:
     return ObjectBatch(
         image=torch.from_numpy(np.stack([view.image for view in views])),
         masks=torch.from_numpy(np.concatenate([view.masks for view in views])),
@@ -384,14 +376,8 @@ def training_loader(
     processes: int = 1,
 ) -> DataLoader[Any]:
     """The batches of a process in the order of the steps; `first_step` tells where to begin."""
-    optim = config.optim
-    return DataLoader(
-        samples,
-        batch_sampler=StepSampler(optim.steps, optim.batch_size, first_step, rank, processes),
-        num_workers=config.workers,
-        collate_fn=partial(collate, at_once=optim.at_once),
-        prefetch_factor=2 if config.workers else None,
-    )
+    collated = partial(collate, at_once=config.optim.at_once)
+    return step_loader(samples, config, collated, first_step, rank, processes)
 
 
 def validation_loader(
@@ -400,11 +386,4 @@ def validation_loader(
     """Every `processes`-th image from `rank` on; each process has equally many, for which some may come
     twice.
     """
-    share = config.optim.at_once or max(1, config.optim.batch_size // processes)
-    whole = -(-len(items) // processes) * processes
-    return DataLoader(
-        items,
-        batch_size=share,
-        sampler=[number % len(items) for number in range(rank, whole, processes)],
-        collate_fn=_validation_batch,
-    )
+    return even_loader(items, config.optim, _validation_batch, rank, processes)

@@ -11,17 +11,13 @@ import torch
 from torch import Tensor
 
 from ultrasam.config import InstancesConfig
-from ultrasam.core.errors import UltrasamError
-from ultrasam.core.files import reason, shown
 from ultrasam.core.geometry import BoolArray, ByteArray, Frame, upsample_logits
 from ultrasam.core.masks import box_of, encode_rle
 from ultrasam.evaluation.instances import Labelled
 from ultrasam.models.mask2former import DecoderShape, InstanceModel
 from ultrasam.training.encoder import build_encoder
 from ultrasam.training.instances.data import input_of
-from ultrasam.training.model import load_into
-from ultrasam.training.saved import read_settings, read_weights, torch_place
-from ultrasam.zoo.card import WEIGHTS_FILE
+from ultrasam.training.saved import load_model, read_settings, torch_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,14 +120,8 @@ def load_instances(folder: Path, threads: int | None = None, device: str | None 
     """
     place = torch_place(threads, device)
     config, classes = settings_of_run(folder)
-    try:
-        model = build_instances(config, len(classes))
-    except (ValueError, TypeError) as error:
-        raise UltrasamError(
-            f"the settings in {shown(folder)} are of no model ({reason(error)}): copy it again"
-        ) from error
-    load_into(model.load_state_dict, read_weights(folder), folder / WEIGHTS_FILE)
-    return InstanceRun(model.eval().to(place), classes, config)
+    model = load_model(folder, lambda: build_instances(config, len(classes)), place)
+    return InstanceRun(model, classes, config)
 
 
 def settings_of_run(folder: Path) -> tuple[InstancesConfig, tuple[str, ...]]:
