@@ -41,8 +41,9 @@ ARROWS = {
     "models": {"core"},
     "training": {"core", "config", "zoo", "io", "datasets", "models", "evaluation"},
     "export": {"core", "config", "zoo", "models", "training"},
+    "annotate": {"core", "zoo", "io", "measure", "engines", "predict"},
     "cli": {"core", "config", "recipes", "zoo", "io", "engines", "predict", "evaluation", "datasets"}
-    | {"measure", "training", "export"},
+    | {"measure", "training", "export", "annotate"},
     "__init__": {"core", "io", "measure", "predict"},
     "__main__": {"cli"},
 }
@@ -54,6 +55,8 @@ EXTRA_LIBRARIES = {
     ("io", "volumes"): {"SimpleITK"},
     ("io", "video"): {"cv2"},
     ("io", "features"): {"pyarrow"},
+    ("io", "mask_volumes"): {"SimpleITK"},
+    ("io", "dicom_seg"): {"highdicom"},
 }
 EXTRA_LIBRARIES |= {("datasets", name): {"cv2"} for name in ("convert", "processes", "likeness")}
 EXTRA_LIBRARIES[("datasets", "readers", "masks")] = {"cv2", "scipy"}
@@ -64,10 +67,13 @@ EXTRA_LIBRARIES[("datasets", "readers", "archives")] = {"rarfile"}
 EXTRA_LIBRARIES[("datasets", "readers", "hdf5")] = {"h5py"}
 EXTRA_LIBRARIES[("datasets", "figures")] = {"matplotlib"}
 EXTRA_LIBRARIES |= {("evaluation", name): {"matplotlib"} for name in ("plot", "fig3_picture")}
+EXTRA_LIBRARIES |= {
+    ("annotate", name): {"fastapi", "starlette", "uvicorn"} for name in ("server", "gate", "routes")
+}
 # What a base install does not have.
 EXTRAS = ["torch", "torchvision", "lightning", "safetensors", "tqdm", "onnx", "onnxscript", "cv2", "scipy"]
 EXTRAS += ["SimpleITK", "rarfile", "matplotlib", "h5py", "pyarrow"]
-EXTRAS += ["sklearn", "transformers", "fastapi", "uvicorn", "pytest", "hypothesis"]
+EXTRAS += ["sklearn", "transformers", "fastapi", "starlette", "uvicorn", "highdicom", "pytest", "hypothesis"]
 
 
 RECIPES = [(kind, name) for kind in KINDS for name in recipe_names(kind)]
