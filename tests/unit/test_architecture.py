@@ -68,7 +68,8 @@ EXTRA_LIBRARIES[("datasets", "readers", "hdf5")] = {"h5py"}
 EXTRA_LIBRARIES[("datasets", "figures")] = {"matplotlib"}
 EXTRA_LIBRARIES |= {("evaluation", name): {"matplotlib"} for name in ("plot", "fig3_picture")}
 EXTRA_LIBRARIES |= {
-    ("annotate", name): {"fastapi", "starlette", "uvicorn"} for name in ("server", "gate", "routes")
+    ("annotate", name): {"fastapi", "starlette", "uvicorn", "pydantic"}
+    for name in ("server", "gate", "routes")
 }
 # What a base install does not have.
 EXTRAS = ["torch", "torchvision", "lightning", "safetensors", "tqdm", "onnx", "onnxscript", "cv2", "scipy"]

@@ -47,6 +47,9 @@ class Verb:
 
 VERBS = {
     "segment": Verb("ultrasam.cli.segment", "image and prompts in; mask, overlay and COCO JSON out"),
+    "annotate": Verb(
+        "ultrasam.cli.annotate", "a page to annotate images, clips and volumes, and exports", extra="annotate"
+    ),
     "train": Verb("ultrasam.cli.train", "train a model from a recipe, by name or path", extra="train"),
     "evaluate": Verb(
         "ultrasam.cli.evaluate", "COCO mAP, IoU, Dice and clicks of a model on a COCO file", extra="eval"

@@ -178,6 +178,20 @@ def encode_rle(mask: BoolArray) -> dict[str, Any]:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
+def run_lengths(mask: BoolArray) -> dict[str, Any]:
+    """`mask` (H, W) bool -> COCO's uncompressed RLE {"size": [H, W], "counts": [n, ...]}.
+
+    The counts are lengths of runs, column by column, of background first, which may be 0.
+    """
+    columns = _as_mask(mask).T.ravel()
+    changes = np.flatnonzero(columns[1:] != columns[:-1]) + 1
+    counts = np.diff(np.concatenate(([0], changes, [columns.size]))).tolist()
+    return {
+        "size": [int(side) for side in mask.shape],
+        "counts": [0, *counts] if columns[:1].any() else counts,
+    }
+
+
 def decode_segmentation(segmentation: object, height: int, width: int) -> BoolArray:
     """A COCO `segmentation` -> mask (height, width) bool.
 

@@ -150,6 +150,16 @@ def read_scan(path: AnyPath, axis: str = "z") -> Scan:
     return read_dicom(path)
 
 
+def kind_of(path: Path) -> str:
+    """What a file seems to be by its name: "image", "volume", "video", "dicom" (also without an ending), or
+    "unknown".
+    """
+    suffix = suffix_of(path)
+    kinds = {"image": _IMAGE_SUFFIXES, "volume": _VOLUME_SUFFIXES, "video": _VIDEO_SUFFIXES}
+    named = next((kind for kind, suffixes in kinds.items() if suffix in suffixes), "unknown")
+    return "dicom" if suffix in _DICOM_SUFFIXES or not suffix else named
+
+
 def check_size(path: Path, width: int, height: int) -> None:
     """Raise UltrasamError for a frame without pixels or with more than `MAX_PIXELS`."""
     if width < 1 or height < 1:

@@ -99,6 +99,15 @@ class Session:
             return self._keep(_Step(self._prompts, Answer(logits, float("nan"))))
         return self._ask(self._prompts, Answer(logits, float("nan")))
 
+    def resume(self, prompts: Prompts, prior: NDArray[Any], score: float = float("nan")) -> Result:
+        """Go on where the current object stood earlier, in another session of this frame: nothing is asked.
+
+        `prompts` are those given then, `prior` is the last `Result.logits` or its mask, as in `mask`, and
+        `score` the last one. The next prompt is answered as it would have been then.
+        """
+        prompts = prompts.checked(self._frame.width, self._frame.height)
+        return self._keep(_Step(prompts, Answer(self._prior_logits(prior), score)))
+
     def object(self, name: str) -> Result:
         """Go to the object `name`, begun if it is new; returns its latest result."""
         if not isinstance(name, str) or not name:

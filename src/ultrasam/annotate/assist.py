@@ -1,0 +1,292 @@
+"""What the model does by itself: tracking, objects without prompts, drafts from a COCO file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from ultrasam.annotate.document import BY_HAND, AnnotatedObject, Annotation
+from ultrasam.annotate.editing import JSON, Editing, Target, annotation_of_result, give_all
+from ultrasam.annotate.store import Conflict, Edit
+from ultrasam.annotate.values import (
+    annotation_of,
+    mask_key,
+    object_key,
+    object_value,
+    place_of,
+    sent_annotation,
+    value_of,
+)
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.files import shown
+
+if TYPE_CHECKING:
+    from ultrasam.predict.tracking import Tracked, Tracker
+
+# Below this score a person should look at what nobody pointed at.
+DOUBTFUL = 0.6
+
+
+@dataclass(frozen=True)
+class TrackRequest:
+    """Which objects (None: all that are on it) to carry from `frame` on, forward or back, up to `last`."""
+
+    scan: int
+    frame: int
+    client: str
+    objects: tuple[int, ...] | None = None
+    back: bool = False
+    last: int | None = None
+    axis: str | None = None
+
+
+class Assistant:
+    """Long work on the scans of a project; what is finished of it is kept at once."""
+
+    def __init__(self, editing: Editing) -> None:
+        self.editing = editing
+        self.project = editing.project
+        self._running: dict[tuple[int, str], Event] = {}
+
+    def track(self, request: TrackRequest) -> Iterator[JSON]:
+        """Carry objects from frame to frame; yields a line for each frame, and one at the end.
+
+        What a person made or corrected is not touched: an object's tracking ends there, as it does where
+        another tab changed a frame meanwhile. All frames are one step of undo. Raises UltrasamError before
+        the first line.
+        """
+        from ultrasam.predict.tracking import Tracker
+
+        editing, store = self.editing, self.editing.store
+        opened = self.project.opened(request.scan, request.axis)
+        start = time.perf_counter()
+        known = {
+            place: (key, version, summary)
+            for key, (version, summary) in editing.marks(request.scan).items()
+            if (place := place_of(key)) is not None
+        }
+        here = [number for number, frame in known if frame == request.frame]
+        numbers = here if request.objects is None else [n for n in request.objects if n in here]
+        masks = {}
+        for number in numbers:
+            stored = store.get(request.scan, known[number, request.frame][0])
+            if stored is not None:
+                mask = annotation_of(mask_key(number, request.frame), stored).mask
+                masks |= {str(number): mask} if mask.any() else {}
+        if not masks:
+            raise UltrasamError("there is nothing to track on this frame: click an object first")
+        anchors = {
+            name: [f for (n, f), (_, _, mark) in known.items() if str(n) == name and by_hand(mark)]
+            for name in masks
+        }
+        tracker = Tracker(
+            self.editing.frames.model,
+            opened.scan,
+            request.frame,
+            masks,
+            step=-1 if request.back else 1,
+            last=request.last,
+            anchors=anchors,
+        )
+        versions = {place: version for place, (_, version, _) in known.items()}
+        return self._lines(request, tracker, versions, start)
+
+    def cancel(self, scan: int, client: str) -> None:
+        """Let a run of this tab end after the frame that it is at."""
+        running = self._running.get((scan, client))
+        if running is not None:
+            running.set()
+
+    def _lines(
+        self, request: TrackRequest, tracker: Tracker, versions: dict[tuple[int, int], int], start: float
+    ) -> Iterator[JSON]:
+        store, scan, client = self.editing.store, request.scan, request.client
+        run = _Run(request, store.begin(scan, client, {"frame": request.frame, "object": None}), versions)
+        stop = self._running[scan, client] = Event()
+        frames = 0
+        try:
+            for tracked in tracker:
+                self.editing.alive(client)
+                sent = self._keep(run, tracked)
+                if not sent or stop.is_set():
+                    break
+                frames += 1
+                yield {
+                    "frame": tracked[0].frame,
+                    "annotations": sent,
+                    "seconds": round(time.perf_counter() - start, 3),
+                }
+        except UltrasamError as error:
+            yield {"error": str(error), "code": "invalid"}
+            return
+        finally:
+            store.end(run.change)
+            if self._running.get((scan, client)) is stop:
+                del self._running[scan, client]
+        stops = [
+            {"object": int(end.name), "frame": end.frame, "reason": end.reason, "kind": end.kind}
+            for end in tracker.stops
+        ]
+        change = self.editing.answer(scan, None, None, start)
+        yield {"end": True, "stopped": stops, "frames": frames, "change": change}
+
+    def _keep(self, run: _Run, tracked: Sequence[Tracked]) -> list[JSON]:
+        """Keep one frame of all objects; what another tab changed meanwhile is left as it is."""
+        scan, client = run.request.scan, run.request.client
+        sent = []
+        for found in tracked:
+            number = int(found.name)
+            if number in run.lost:
+                continue
+            made = annotation_of_result(found.result, number, found.frame, "tracked", found.doubt)
+            made = replace(made, prompts=replace(made.prompts, points=(), positive=(), box=None))
+            key = mask_key(number, found.frame)
+            edit = Edit(run.versions.get((number, found.frame)), value_of(made, found.result.logits))
+            try:
+                applied = self.editing.store.extend(scan, run.change, client, {key: edit})
+            except Conflict:
+                run.lost.add(number)
+                self.editing.forget(scan)
+                continue
+            self.editing.refresh(scan, applied)
+            version = self.editing.marks(scan)[key][0]
+            sent.append(sent_annotation(made, version, None, found.result.mask))
+        return sent
+
+    def find(self, target: Target) -> JSON:
+        """Add the objects of a frame that the model finds without prompts, those that are not there yet."""
+        start = time.perf_counter()
+        editing = self.editing
+        opened = self.project.opened(target.scan, target.axis)
+        image = editing.frames.image(opened, target.frame)
+        still = replace(opened.scan, frames=[image])
+        there = [
+            annotation.mask
+            for annotation in self.project.annotated(target.scan).annotations
+            if annotation.frame == target.frame
+        ]
+        edits: dict[str, Edit] = {}
+        for result in editing.frames.model.automatic(still):
+            if any((mask & result.mask).sum() > 0.5 * result.area for mask in there):
+                continue
+            number, begun = editing.new_object(opened, target.label)
+            doubt = "" if result.score >= DOUBTFUL else f"score {result.score:.2f} is low"
+            made = annotation_of_result(result, number, target.frame, "auto", doubt)
+            edits |= {key: edit for key, edit in begun.items() if key not in edits}
+            edits[mask_key(number, target.frame)] = Edit(None, value_of(made, result.logits))
+        if not edits:
+            raise UltrasamError("nothing new was found on this frame: click the object")
+        return editing.apply(target, edits, start)
+
+    def take(self, content: bytes | str, client: str) -> JSON:
+        """Take the objects of a COCO file (its bytes or path): masks as they are, of boxes and points the
+        mask that the model draws.
+
+        Returns how many `objects` came on how many `images`, and what was `skipped`, each with the reason.
+        """
+        from ultrasam.annotate.imports import read_annotations
+
+        places = {entry.place: entry.id for entry in self.project.entries.values()}
+        found = read_annotations(content, list(places), lambda place, frame: self._size(places[place], frame))
+        self.project.add_classes(found.classes)
+        skipped = list(found.skipped)
+        count, frames = 0, set()
+        asked: dict[str, list[tuple[AnnotatedObject, Annotation]]] = {}
+        for ask in found.asks:
+            try:
+                opened = self.project.opened(places[ask.place])
+                prompted = self.editing.frames.prompted(opened, ask.frame)
+                with prompted.lock:
+                    result = give_all(prompted.session, ask.prompts)
+                made = annotation_of_result(result, ask.object.id, ask.frame, "auto")
+                asked.setdefault(ask.place, []).append((ask.object, made))
+            except UltrasamError as error:
+                skipped.append(f"{shown(ask.place)}: {error}")
+        for place in dict.fromkeys([*found.scans, *asked]):
+            objects, annotations = found.scans.get(place, ((), ()))
+            drawn = asked.get(place, [])
+            every = {o.id: o for o in [*objects, *(o for o, _ in drawn)]}
+            made_here = [*annotations, *(annotation for _, annotation in drawn)]
+            count += self._add(places[place], every, made_here, client)
+            frames |= {(place, annotation.frame) for annotation in made_here}
+        return {"objects": count, "images": len(frames), "skipped": skipped}
+
+    def _add(
+        self,
+        scan: int,
+        objects: Mapping[int, AnnotatedObject],
+        annotations: Sequence[Annotation],
+        client: str,
+    ) -> int:
+        """Add objects to a scan in one step, under numbers of its own; returns how many."""
+        opened = self.project.opened(scan)
+        edits: dict[str, Edit] = {}
+        numbers = {}
+        for old, found in objects.items():
+            numbers[old], begun = self.editing.new_object(opened, found.label)
+            begun[object_key(numbers[old])] = Edit(None, object_value(replace(found, id=numbers[old])))
+            edits |= {key: edit for key, edit in begun.items() if key not in edits}
+        for annotation in annotations:
+            made = replace(annotation, object=numbers[annotation.object])
+            edits[mask_key(made.object, made.frame)] = Edit(None, value_of(made))
+        frame = min((annotation.frame for annotation in annotations), default=0)
+        self.editing.apply(Target(scan, frame, None, None, client), edits, time.perf_counter())
+        return len(objects)
+
+    def _size(self, scan: int, frame: int) -> tuple[int, int]:
+        height, width = self.editing.frames.image(self.project.opened(scan), frame).shape[:2]
+        return width, height
+
+    def next_scan(self, after: int | None, order: str = "least") -> JSON:
+        """The scan that a person should look at next: the most doubtful one, then one without annotations.
+
+        Those that are ticked as finished do not count, nor does `after`, from which "todo" goes on in order.
+        """
+        entries = list(self.project.entries.values())
+        others = [entry for entry in entries if entry.id != after]
+        waiting = [entry for entry in others if not self.project.about(entry.id).get("done")]
+        doubts: list[tuple[float, int, JSON]] = []
+        empty = []
+        for position, entry in enumerate(waiting):
+            marks = self.editing.timeline(entry.id)
+            if not marks:
+                empty.append(entry)
+                continue
+            worst = min(marks, key=certainty)
+            doubts.append((certainty(worst), position, worst | {"scan": entry.id}))
+        if order == "todo":
+            later = [entry for entry in waiting if after is None or entry.id > after] or waiting
+            if later:
+                return {"scan": later[0].id, "frame": 0, "why": "not finished yet"}
+        elif doubts and min(doubts)[0] < 1.0:
+            _, _, worst = min(doubts, key=lambda entry: entry[:2])
+            why = worst["doubt"] or f"its least predicted IoU is {worst['score']:.2f}"
+            return {"scan": worst["scan"], "frame": worst["frame"], "why": why}
+        if order != "todo" and empty:
+            return {"scan": empty[0].id, "frame": 0, "why": "nothing is annotated in it yet"}
+        return {"scan": None, "frame": 0, "why": "every scan is finished or certain"}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of tracking: its step in the store, the versions that it may replace, the objects it has lost."""
+
+    request: TrackRequest
+    change: int
+    versions: Mapping[tuple[int, int], int]
+    lost: set[int] = field(default_factory=set)
+
+
+def by_hand(summary: Mapping[str, Any]) -> bool:
+    """Whether a person made or corrected an annotation."""
+    return summary["origin"] in BY_HAND
+
+
+def certainty(mark: Mapping[str, Any]) -> float:
+    """0 for what is doubtful, 1 for what a person drew or a file says, else the score."""
+    if mark["doubt"]:
+        return 0.0
+    return 1.0 if mark["score"] is None else float(mark["score"])

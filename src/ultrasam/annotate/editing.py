@@ -1,0 +1,409 @@
+"""What a person does to annotations, step by step: prompts, brush, objects, undo. Each is kept at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
+
+from ultrasam.annotate.document import AnnotatedObject, Annotation
+from ultrasam.annotate.frames import FrameCache
+from ultrasam.annotate.project import Gone, Opened, Project, checked_classes
+from ultrasam.annotate.store import Applied, Conflict, Edit, Stored, Value
+from ultrasam.annotate.values import (
+    SCAN,
+    annotation_of,
+    mark_of,
+    mask_key,
+    object_key,
+    object_of,
+    object_value,
+    place_of,
+    received_mask,
+    score_of,
+    sent_annotation,
+    unpack_logits,
+    value_of,
+)
+from ultrasam.core.errors import UltrasamError
+from ultrasam.core.masks import encode_rle
+from ultrasam.core.prompts import Point, Prompts
+from ultrasam.predict.decode import Result
+from ultrasam.predict.session import Session
+
+# A tab asks for changes every other second; one that has not for so long is closed.
+TAB_SECONDS = 15.0
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a step is about: the frame of a scan, and the object there, a new one of class `label` if None.
+
+    `base` is the version of its annotation that the person saw, None if there was none.
+    """
+
+    scan: int
+    frame: int
+    object: int | None
+    base: int | None
+    client: str
+    label: str | None = None
+    axis: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt of the page: a click (`positive` or not), a box, or the four ends of a calliper."""
+
+    kind: str
+    numbers: tuple[float, ...]
+    positive: bool = True
+
+    def give(self, session: Session) -> Result:
+        """Give it to a session. Raises UltrasamError if it does not fit the frame."""
+        if self.kind == "click" and len(self.numbers) == 2:
+            return session.click(*self.numbers, positive=self.positive)
+        if self.kind == "box" and len(self.numbers) == 4:
+            x0, y0, x1, y1 = self.numbers
+            return session.box(x0, y0, x1, y1)
+        if self.kind == "calliper" and len(self.numbers) == 8:
+            return session.calliper(*self.ends)
+        raise UltrasamError("a prompt is a click x, y, a box x0, y0, x1, y1, or a calliper of four points")
+
+    @property
+    def ends(self) -> tuple[Point, Point, Point, Point]:
+        a, b, c, d, e, f, g, h = self.numbers
+        return (a, b), (c, d), (e, f), (g, h)
+
+
+class Editing:
+    """All steps on the scans of a project; threads may share it."""
+
+    def __init__(self, project: Project, frames: FrameCache) -> None:
+        self.project = project
+        self.frames = frames
+        self.store = project.store
+        self._marks: dict[int, dict[str, tuple[int, JSON]]] = {}
+        self._marks_lock = Lock()
+        self._seen: dict[str, float] = {}
+
+    # What is there.
+
+    def marks(self, scan: int) -> dict[str, tuple[int, JSON]]:
+        """The version and the summary of all that is current in a scan, by key."""
+        with self._marks_lock:
+            if scan not in self._marks:
+                self._marks[scan] = {key: (v, s) for _, key, v, s in self.store.summaries(scan)}
+            return dict(self._marks[scan])
+
+    def timeline(self, scan: int) -> list[JSON]:
+        """A mark for each annotation of a scan, in order of frame, then of object."""
+        places = ((place_of(key), summary) for key, (_, summary) in self.marks(scan).items())
+        found = [mark_of(*place, summary) for place, summary in places if place is not None]
+        return sorted(found, key=lambda mark: (mark["frame"], mark["object"]))
+
+    def objects(self, scan: int) -> list[JSON]:
+        """The objects of a scan in the order they were begun."""
+        found = [
+            {**summary, "version": version}
+            for key, (version, summary) in self.marks(scan).items()
+            if key.startswith("object/")
+        ]
+        return sorted(found, key=lambda entry: int(entry["id"]))
+
+    def done(self, scan: int) -> bool:
+        """Whether a scan is ticked as finished."""
+        _, summary = self.marks(scan).get(SCAN, (0, {}))
+        return bool(summary.get("done"))
+
+    def annotations(self, scan: int, frame: int, opened: Opened) -> list[JSON]:
+        """The annotations of one frame as the page gets them, in the order of the objects."""
+        keys = sorted(
+            (place[0], key) for key in self.marks(scan) if (place := place_of(key)) and place[1] == frame
+        )
+        found = ((key, self.store.get(scan, key)) for _, key in keys)
+        return [
+            sent_annotation(annotation_of(key, stored), stored.version, opened.scan.spacing_of)
+            for key, stored in found
+            if stored is not None
+        ]
+
+    def alive(self, client: str) -> None:
+        """This tab is there."""
+        self._seen[client] = time.monotonic()
+
+    def others(self, client: str) -> frozenset[str]:
+        """The other tabs that are there."""
+        least = time.monotonic() - TAB_SECONDS
+        return frozenset(name for name, seen in list(self._seen.items()) if seen > least and name != client)
+
+    # Steps.
+
+    def prompt(self, target: Target, asked: Asked, preview: bool = False) -> JSON:
+        """Ask the model; with `preview` only to see what it would answer."""
+        start = time.perf_counter()
+        opened = self.project.opened(target.scan, target.axis)
+        prompted = self.frames.prompted(opened, target.frame)
+        stored = self._current(target)
+        with prompted.lock:
+            self.resume(prompted.session, target, stored)
+            result = asked.give(prompted.session)
+        before = None if stored is None else annotation_of(self._key(target), stored)
+        ends = asked.ends if asked.kind == "calliper" else () if before is None else before.calliper
+        made = annotation_of_result(result, target.object or 0, target.frame, "prompt")
+        made = replace(made, calliper=ends)
+        if preview:
+            sent = sent_annotation(made, 0, opened.scan.spacing_of, result.mask)
+            return self.answer(target.scan, target.frame, target.object, start) | {"annotations": [sent]}
+        return self._keep(opened, target, made, result.logits, start)
+
+    def draw(self, target: Target, sent: Any) -> JSON:
+        """Take a mask as a person drew it: the model gets it as its prior at the next prompt."""
+        start = time.perf_counter()
+        opened = self.project.opened(target.scan, target.axis)
+        height, width = self.frames.image(opened, target.frame).shape[:2]
+        mask = received_mask(sent, width, height)
+        self._current(target)
+        made = Annotation(target.object or 0, target.frame, encode_rle(mask), None, "brush")
+        return self._keep(opened, target, made, None, start)
+
+    def accept(self, target: Target) -> JSON:
+        """A person says that a mask is right as it is: nothing automatic takes its place any more."""
+        start = time.perf_counter()
+        stored = self._current(target)
+        if stored is None or target.object is None:
+            raise Gone("this object has no mask on this frame")
+        key = self._key(target)
+        accepted = replace(annotation_of(key, stored), origin="prompt", doubt="")
+        value = replace(value_of(accepted), data=stored.data)
+        return self.apply(target, {key: Edit(stored.version, value)}, start)
+
+    def remove(self, target: Target) -> JSON:
+        """Remove an object from one frame."""
+        start = time.perf_counter()
+        stored = self._current(target)
+        if stored is None:
+            raise Gone("this object has no mask on this frame")
+        return self.apply(target, {self._key(target): Edit(stored.version, None)}, start)
+
+    def remove_object(self, scan: int, number: int, client: str) -> JSON:
+        """Remove an object from all frames."""
+        start = time.perf_counter()
+        mine = (object_key(number), f"mask/{number}/")
+        edits = {
+            key: Edit(version, None)
+            for key, (version, _) in self.marks(scan).items()
+            if key == mine[0] or key.startswith(mine[1])
+        }
+        if object_key(number) not in edits:
+            raise Gone(f"this scan has no object {number}")
+        return self.apply(Target(scan, -1, number, None, client), edits, start)
+
+    def change_object(self, target: Target, changes: Mapping[str, Any]) -> JSON:
+        """Change `label`, `name` or `colour` of an object; `target.base` is the version of the object."""
+        start = time.perf_counter()
+        assert target.object is not None
+        key = object_key(target.object)
+        stored = self.store.get(target.scan, key)
+        if stored is None:
+            raise Gone(f"this scan has no object {target.object}")
+        known = {name: changes[name] for name in ("label", "name", "colour") if name in changes}
+        changed = replace(object_of(stored.summary), **known)
+        self._check_object(changed)
+        return self.apply(target, {key: Edit(target.base, object_value(changed))}, start)
+
+    def set_done(self, scan: int, done: bool, client: str) -> JSON:
+        """Tick a scan as finished, or not."""
+        start = time.perf_counter()
+        self.project.entry(scan)
+        stored = self.store.get(scan, SCAN)
+        about = {} if stored is None else dict(stored.value)
+        value = Value(about | {"done": done}, {"done": done})
+        edit = Edit(None if stored is None else stored.version, value)
+        return self.apply(Target(scan, -1, None, None, client), {SCAN: edit}, start)
+
+    def undo(self, scan: int, client: str, force: bool = False) -> JSON:
+        """Take back the last step of a scan. Raises OthersChange if it is another tab's, unless forced."""
+        return self._step(self.store.undo, scan, client, force)
+
+    def redo(self, scan: int, client: str, force: bool = False) -> JSON:
+        """Make the step again that was taken back last; raises as `undo`."""
+        return self._step(self.store.redo, scan, client, force)
+
+    def set_classes(self, classes: Sequence[Mapping[str, Any]]) -> list[JSON]:
+        """Take these as the classes. `was` of a class is its name before: its objects are renamed too."""
+        checked = checked_classes(classes)
+        names = {entry["name"] for entry in checked}
+        renamed = {entry["was"]: entry["name"].strip() for entry in classes if entry.get("was")}
+        for scan in self.project.entries:
+            used = {s["label"] for key, (_, s) in self.marks(scan).items() if key.startswith("object/")}
+            missing = {renamed.get(label, label) for label in used} - names
+            if missing:
+                place = self.project.entry(scan).place
+                raise UltrasamError(
+                    f"the class {sorted(missing)[0]} is used in {place}: rename it, or keep it"
+                )
+        for scan in self.project.entries if renamed else ():
+            edits = {}
+            for key, (version, summary) in self.marks(scan).items():
+                if (
+                    key.startswith("object/")
+                    and renamed.get(summary["label"], summary["label"]) != summary["label"]
+                ):
+                    changed = replace(object_of(summary), label=renamed[summary["label"]])
+                    edits[key] = Edit(version, object_value(changed))
+            if edits:
+                self.apply(Target(scan, -1, None, None, ""), edits, time.perf_counter())
+        self.store.set_setting("classes", checked)
+        return checked
+
+    # Shared with what is automatic.
+
+    def resume(self, session: Session, target: Target, stored: Stored | None) -> None:
+        """Let the session stand where the object of the target stands."""
+        session.object("object")
+        session.reset()
+        if stored is None:
+            return
+        before = annotation_of(self._key(target), stored)
+        logits = unpack_logits(stored.data, self.frames.model.card.mask_side)
+        prior = before.mask if logits is None else logits
+        if before.mask.any() or before.prompts.count:
+            session.resume(before.prompts, prior, float("nan") if before.score is None else before.score)
+
+    def new_object(self, opened: Opened, label: str | None) -> tuple[int, dict[str, Edit]]:
+        """The number of a new object, and the edits that begin it."""
+        scan = opened.entry.id
+        number = self.store.next_number(scan)
+        begun = AnnotatedObject(number, label or self.project.classes[0]["name"])
+        self._check_object(begun)
+        edits = {object_key(number): Edit(None, object_value(begun))}
+        about = self.store.get(scan, SCAN)
+        if opened.axis and (about is None or not about.value.get("axis")):
+            kept = {} if about is None else dict(about.value)
+            value = Value(kept | {"axis": opened.axis}, {"done": bool(kept.get("done"))})
+            edits[SCAN] = Edit(None if about is None else about.version, value)
+        return number, edits
+
+    def apply(self, target: Target, edits: Mapping[str, Edit], start: float) -> JSON:
+        """Make a step of edits; the answer to the page."""
+        focus = {"frame": target.frame if target.frame >= 0 else None, "object": target.object}
+        try:
+            applied = self.store.apply(target.scan, target.client, edits, focus)
+        except Conflict:
+            self.forget(target.scan)
+            raise
+        self.refresh(target.scan, applied)
+        return self.answer(target.scan, focus["frame"], target.object, start, applied.keys)
+
+    def refresh(self, scan: int, applied: Applied) -> None:
+        """Bring what is remembered of a scan up to date after a step."""
+        with self._marks_lock:
+            kept = self._marks.get(scan)
+            if kept is None:
+                return
+            for key in applied.keys:
+                stored = self.store.get(scan, key)
+                if stored is None:
+                    kept.pop(key, None)
+                else:
+                    kept[key] = stored.version, dict(stored.summary)
+
+    def forget(self, scan: int) -> None:
+        with self._marks_lock:
+            self._marks.pop(scan, None)
+
+    def answer(
+        self, scan: int, frame: int | None, number: int | None, start: float, keys: Iterable[str] = ()
+    ) -> JSON:
+        """The `Change` that the page gets: what is different now of `frame`, and the scan as a whole."""
+        places = [(place, key) for key in keys if (place := place_of(key)) is not None]
+        annotations, removed = [], []
+        opened = self.project.opened(scan) if places else None
+        for (its_object, its_frame), key in places:
+            stored = self.store.get(scan, key)
+            if stored is None:
+                removed.append({"object": its_object, "frame": its_frame})
+            elif frame is not None and its_frame == frame and opened is not None:
+                sent = sent_annotation(annotation_of(key, stored), stored.version, opened.scan.spacing_of)
+                annotations.append(sent)
+        undo, redo = self.store.steps(scan)
+        return {
+            "seq": self.store.event(scan),
+            "frame": frame,
+            "object": number,
+            "annotations": annotations,
+            "removed": removed,
+            "objects": self.objects(scan),
+            "timeline": self.timeline(scan),
+            "done": self.done(scan),
+            "undo": undo,
+            "redo": redo,
+            "ms": round(1000 * (time.perf_counter() - start), 1),
+        }
+
+    def _keep(self, opened: Opened, target: Target, made: Annotation, logits: Any, start: float) -> JSON:
+        edits: dict[str, Edit] = {}
+        if target.object is None:
+            number, edits = self.new_object(opened, target.label)
+            target, made = replace(target, object=number), replace(made, object=number)
+        edits[self._key(target)] = Edit(target.base, value_of(made, logits))
+        return self.apply(target, edits, start)
+
+    def _step(self, step: Callable[..., Applied | None], scan: int, client: str, force: bool) -> JSON:
+        start = time.perf_counter()
+        self.project.entry(scan)
+        applied = step(scan, client, frozenset() if force else self.others(client))
+        if applied is None:
+            return self.answer(scan, None, None, start)
+        self.forget(scan)
+        focus = applied.focus
+        frame = focus.get("frame")
+        if frame is None:  # of a long step, or one on all frames: the first one that is different now
+            frame = min((place[1] for key in applied.keys if (place := place_of(key))), default=None)
+        return self.answer(scan, frame, focus.get("object"), start, applied.keys)
+
+    def _current(self, target: Target) -> Stored | None:
+        """The annotation that the step is about. Raises Conflict if it is not the one that the person saw."""
+        if target.object is None:
+            if target.base is not None:
+                raise Conflict("a new object has no earlier annotation")
+            return None
+        if object_key(target.object) not in self.marks(target.scan):
+            raise Conflict(f"the object {target.object} was deleted meanwhile")
+        stored = self.store.get(target.scan, self._key(target))
+        if (None if stored is None else stored.version) != target.base:
+            raise Conflict("this object was changed meanwhile, in another tab or by another user")
+        return stored
+
+    def _key(self, target: Target) -> str:
+        return mask_key(target.object or 0, target.frame)
+
+    def _check_object(self, found: AnnotatedObject) -> None:
+        if found.label not in {entry["name"] for entry in self.project.classes}:
+            raise UltrasamError(f"there is no class {found.label!r:.60}: add it to the classes")
+        if not isinstance(found.name, str) or len(found.name) > 80:
+            raise UltrasamError("an object's name is a text of at most 80 letters")
+        if found.colour is not None:
+            checked_classes([{"name": "object", "colour": found.colour}])
+
+
+def annotation_of_result(result: Result, number: int, frame: int, origin: Any, doubt: str = "") -> Annotation:
+    """What the model answered, as an annotation."""
+    score = score_of(result.score)
+    return Annotation(number, frame, encode_rle(result.mask), score, origin, doubt, result.prompts)
+
+
+def give_all(session: Session, prompts: Prompts) -> Result:
+    """Give all prompts of a new object to a session, the box first."""
+    session.object("object")
+    result = session.reset()
+    if prompts.box is not None:
+        result = session.box(*prompts.box)
+    for (x, y), positive in zip(prompts.points, prompts.positive, strict=True):
+        result = session.click(x, y, positive)
+    return result

@@ -1,0 +1,224 @@
+"""The opened folder: its scans, the file of its annotations, and the classes."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from ultrasam.annotate.document import AnnotatedScan
+from ultrasam.annotate.store import Store, Stored
+from ultrasam.annotate.values import SCAN, annotation_of, object_of, place_of
+from ultrasam.core.errors import UltrasamError, UltrasamWarning
+from ultrasam.core.files import AnyPath, check_file, shown
+from ultrasam.core.workplace import own_folder
+from ultrasam.io.inputs import find_scans
+from ultrasam.io.scan import Scan, kind_of, read_scan
+
+DATABASE = "annotate.sqlite"
+# Okabe and Ito's colours, told apart with every kind of colour blindness; black is left out.
+PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#bbbbbb")
+DEFAULT_CLASS = "object"
+OPENED_AT_ONCE = 8
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+
+
+class Gone(UltrasamError):
+    """A scan, frame or object that is not there."""
+
+
+class OtherAxis(UltrasamError):
+    """A volume that is annotated along one axis was asked for along another."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scan of the folder, not opened: its number in the store, its path there, and its file."""
+
+    id: int
+    place: str
+    path: Path
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.path)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A scan that is open, the axis that it is cut along ("" unless it is a volume), what was remarked."""
+
+    entry: Entry
+    scan: Scan
+    axis: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Project:
+    """Made by `open_project`. Threads may share it."""
+
+    name: str
+    entries: Mapping[int, Entry]
+    store: Store
+    problems: tuple[str, ...] = ()
+    _opened: OrderedDict[tuple[int, str], Opened] = field(default_factory=OrderedDict, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def entry(self, scan: int) -> Entry:
+        """A scan by its number. Raises Gone if the folder has no such scan."""
+        if scan not in self.entries:
+            raise Gone(f"this folder has no scan {scan}: reload the page")
+        return self.entries[scan]
+
+    def opened(self, scan: int, axis: str | None = None) -> Opened:
+        """Open a scan, or take it from the few that are open; nothing of its pixels is read here.
+
+        `axis`: of a volume, by default the one that it is annotated along, else "z". Raises Gone, OtherAxis,
+        and UltrasamError for a file that cannot be read.
+        """
+        entry = self.entry(scan)
+        volume = entry.kind == "volume"
+        kept = self.about(scan).get("axis") if volume else ""
+        if volume and kept and axis not in (None, "", kept):
+            raise OtherAxis(
+                f"{shown(entry.place)} is annotated along the axis {kept}: go on along it, or delete its "
+                "objects"
+            )
+        axis = (kept or axis or "z") if volume else ""
+        key = scan, axis
+        with self._lock:
+            if key in self._opened:
+                self._opened.move_to_end(key)
+                return self._opened[key]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UltrasamWarning)
+            found = read_scan(entry.path, axis or "z")
+        remarks = tuple(str(w.message) for w in caught if issubclass(w.category, UltrasamWarning))
+        opened = Opened(entry, found, axis, remarks)
+        with self._lock:
+            self._opened[key] = opened
+            while len(self._opened) > OPENED_AT_ONCE:
+                self._opened.popitem(last=False)
+        return opened
+
+    def about(self, scan: int) -> Mapping[str, Any]:
+        """What is kept of a scan as a whole: `axis`, `done`."""
+        stored = self.store.get(scan, SCAN)
+        return {} if stored is None else stored.value
+
+    def annotated(self, scan: int) -> AnnotatedScan:
+        """A scan and all that is annotated in it, as plain values."""
+        entry, items = self.entry(scan), self.store.items(scan)
+        about = items[SCAN].value if SCAN in items else {}
+        objects = [object_of(stored.summary) for key, stored in items.items() if key.startswith("object/")]
+        annotations = [annotation_of(key, stored) for key, stored in _masks(items)]
+        return AnnotatedScan(
+            scan,
+            entry.place,
+            entry.path,
+            about.get("axis") or "",
+            tuple(sorted(objects, key=lambda found: found.id)),
+            tuple(sorted(annotations, key=lambda found: (found.frame, found.object))),
+            bool(about.get("done")),
+        )
+
+    @property
+    def classes(self) -> list[dict[str, Any]]:
+        """The classes in their order, each `name` and `colour`."""
+        found: list[dict[str, Any]] = self.store.setting("classes", [])
+        return found or [{"name": DEFAULT_CLASS, "colour": PALETTE[0]}]
+
+    def add_classes(self, names: Sequence[str]) -> None:
+        """Those that are not there yet, at the end."""
+        classes = self.classes if self.store.setting("classes") else []
+        known = {found["name"] for found in classes}
+        for name in dict.fromkeys(names):
+            if name not in known:
+                classes.append({"name": name, "colour": PALETTE[len(classes) % len(PALETTE)]})
+        self.store.set_setting("classes", checked_classes(classes))
+
+    @property
+    def salt(self) -> bytes:
+        """Random bytes of this project, which its pseudonyms are made with."""
+        kept = self.store.setting("salt")
+        if kept is None:
+            kept = secrets.token_hex(32)
+            self.store.set_setting("salt", kept)
+        return bytes.fromhex(kept)
+
+
+def _masks(items: Mapping[str, Stored]) -> Iterator[tuple[str, Stored]]:
+    return ((key, stored) for key, stored in items.items() if place_of(key) is not None)
+
+
+def checked_classes(classes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The classes as they are kept. Raises UltrasamError for a name that is no text or there twice, for a
+    colour that is not #rrggbb, and for none at all.
+    """
+    found: list[dict[str, Any]] = []
+    for position, entry in enumerate(classes):
+        name = entry.get("name")
+        if not isinstance(name, str) or not name.strip() or len(name) > 80 or not name.isprintable():
+            raise UltrasamError("a class has a name of 1 to 80 letters")
+        colour = str(entry.get("colour") or PALETTE[position % len(PALETTE)]).lower()
+        if not _COLOUR.fullmatch(colour):
+            raise UltrasamError(f"the class {shown(name)} has no colour of the form #rrggbb")
+        found.append({"name": name.strip(), "colour": colour})
+    if not found:
+        raise UltrasamError("at least one class is needed")
+    if len({entry["name"] for entry in found}) < len(found):
+        raise UltrasamError("two classes have the same name: give each its own")
+    return found
+
+
+@contextmanager
+def open_project(path: AnyPath, keep_in: AnyPath | None = None) -> Iterator[Project]:
+    """A folder with all scans below it, or the folder of one scan with that alone; for one process at a time.
+
+    Annotations are kept in the hidden folder `.ultrasam` of `path`, or of the folder `keep_in`. Raises
+    UltrasamError if nothing is there, no scan is found, the folder cannot be written or is open elsewhere.
+    """
+    path = Path(path)
+    root = path if os.path.isdir(path) else check_file(path).parent
+    keep = Path(keep_in) if keep_in is not None else root
+    found = find_scans([str(path)], keep)
+    try:
+        with own_folder(keep, "annotate") as hidden:
+            store = Store(hidden / DATABASE)
+            try:
+                inside = [file for file in found.files if _is_inside(file, root)]
+                places = {_place(root, file): file for file in inside}
+                numbers = store.scans(list(places))
+                entries = {
+                    numbers[place]: Entry(numbers[place], place, file) for place, file in places.items()
+                }
+                name = os.path.basename(os.path.realpath(path))
+                problems = [text for _, text in found.problems]
+                if len(inside) < len(found.files):
+                    problems.append(
+                        f"{len(found.files) - len(inside)} links lead out of {shown(root)} and are not opened"
+                    )
+                yield Project(name, entries, store, tuple(problems))
+            finally:
+                store.close()
+    except UltrasamError as error:
+        if keep_in is None and "cannot be written" in str(error):
+            raise UltrasamError(f"{error}; or keep the annotations elsewhere with --project DIR") from error
+        raise
+
+
+def _is_inside(file: Path, root: Path) -> bool:
+    return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(root))
+
+
+def _place(root: Path, file: Path) -> str:
+    return Path(os.path.relpath(file, root)).as_posix()

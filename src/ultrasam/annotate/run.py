@@ -1,0 +1,121 @@
+"""Serve a project: which address, which keys, and until when."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import uvicorn
+
+from ultrasam.annotate.gate import Keys
+from ultrasam.annotate.project import Project
+from ultrasam.annotate.server import make_app, make_desk
+from ultrasam.core.errors import UltrasamError
+from ultrasam.predict.model import Model
+
+DEFAULT_PORT = 8321
+LOCAL = "127.0.0.1"
+MIN_PASSWORD = 12
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens. `port` None: the usual one, or a free one if that is taken; 0: a free one.
+
+    `names` are further host names by which it is reached. A `host` other than that of this computer needs a
+    `password`.
+    """
+
+    host: str = LOCAL
+    port: int | None = None
+    names: Sequence[str] = ()
+    password: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def checked(self) -> Address:
+        """Itself. Raises UltrasamError for an address of others without a good password, and a bad port."""
+        if not self.is_local and self.password is None:
+            raise UltrasamError(
+                f"--host {self.host} lets others reach these images: set a password with --password-file FILE"
+            )
+        if self.password is not None and len(self.password) < MIN_PASSWORD:
+            raise UltrasamError(f"the password is too short: at least {MIN_PASSWORD} letters")
+        if self.port is not None and not 0 <= self.port <= 65535:
+            raise UltrasamError(f"--port {self.port}: give a number from 0 to 65535, 0 for a free one")
+        if self.host in ("0.0.0.0", "::") and not self.names:
+            raise UltrasamError(
+                f"--host {self.host} listens everywhere: say with --name HOST by which name or address it is "
+                "reached"
+            )
+        return self
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket that is bound to the address. Raises UltrasamError if it cannot be."""
+    wanted = [DEFAULT_PORT, 0] if address.port is None else [address.port]
+    problem = OSError()
+    for port in wanted:
+        try:
+            return _bound(address.host, port)
+        except OSError as error:
+            problem = error
+    raise UltrasamError(
+        f"{address.host}:{wanted[0]} cannot be used ({problem.strerror or problem}): choose another --port"
+    )
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(place)
+        bound.listen(128)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def keys_for(address: Address, port: int) -> Keys:
+    """The keys of a run that listens on this port."""
+    names = {address.host, *address.names} - {"0.0.0.0", "::"}
+    if address.is_local:
+        names |= {LOCAL, "localhost", "::1"}
+    shown = {f"[{name}]" if ":" in name else name.lower() for name in names}
+    hosts = {f"{name}:{port}" for name in shown} | (shown if port == 80 else set())
+    # Cookies do not know ports: two runs on one computer need two names.
+    return Keys(frozenset(hosts), f"ultrasam-{port}", address.password)
+
+
+def serve(project: Project, model: Model, address: Address, started: Callable[[str], None]) -> None:
+    """Serve until it is interrupted. `started` gets the address to open once it can be opened."""
+    bound = listen(address.checked())
+    port = bound.getsockname()[1]
+    keys = keys_for(address, port)
+    desk = make_desk(project, model)
+    config = uvicorn.Config(
+        make_app(desk, keys),
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        timeout_graceful_shutdown=3,
+    )
+    host = next(iter(address.names), address.host) if address.host in ("0.0.0.0", "::") else address.host
+    host = f"[{host}]" if ":" in host else host
+    started(f"http://{host}:{port}/?token={keys.token}")
+    try:
+        uvicorn.Server(config).run(sockets=[bound])
+    finally:
+        desk.frames.close()
+        bound.close()
