@@ -296,7 +296,10 @@ class Store:
             parts = self._db.execute(f"SELECT key, {side} FROM parts WHERE change = ?", (change,)).fetchall()
             for key, version in parts:
                 self._set(scan, key, version)
-            self._db.execute("UPDATE changes SET state = ? WHERE id = ?", (new, change))
+            # Whoever moved a step last is the one to whom it belongs.
+            self._db.execute(
+                "UPDATE changes SET state = ?, client = ? WHERE id = ?", (new, client, change)
+            )
             self._happened(scan, client)
         return Applied(change, tuple(key for key, _ in parts), json.loads(focus))
 

@@ -1,0 +1,337 @@
+"""The steps of a person on the page, through the HTTP interface, on the tiny model with its discs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.annotating import GREY, Tab, mask_of, two_tabs, write_scans
+
+import ultrasam
+from ultrasam.annotate import editing as editing_module
+from ultrasam.annotate.project import open_project
+from ultrasam.core.masks import run_lengths
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_scans(tmp_path / "scans")
+    return tmp_path / "scans"
+
+
+@pytest.fixture
+def tabs(folder: Path, tiny_model: ultrasam.Model) -> Iterator[tuple[Tab, Tab]]:
+    with open_project(folder) as project:
+        project.add_classes(["nerve", "vessel"])
+        yield two_tabs(project, tiny_model)
+
+
+@pytest.fixture
+def tab(tabs: tuple[Tab, Tab]) -> Tab:
+    return tabs[0]
+
+
+def test_the_project_lists_all_scans_and_what_is_annotated(tab: Tab) -> None:
+    about = tab.call("GET", "/api/project")
+    assert [(e["place"], e["kind"]) for e in about["scans"]] == [
+        ("a.png", "image"),
+        ("clip.tif", "image"),
+        ("torn.png", "image"),
+        ("deep/b.png", "image"),
+    ]
+    assert [(c["name"], c["key"]) for c in about["classes"]] == [("nerve", "1"), ("vessel", "2")]
+    tab.click(tab.scan("a.png"), 0, 40, 60)
+    entry = tab.call("GET", "/api/project")["scans"][0]
+    assert (entry["objects"], entry["frames"], entry["done"]) == (1, 1, False)
+    assert entry["least"] == pytest.approx(0.79)
+
+
+def test_a_click_makes_an_object_and_further_ones_refine_it(tab: Tab, tiny_model: ultrasam.Model) -> None:
+    scan = tab.scan("a.png")
+    first = tab.click(scan, 0, 40, 60)
+    second = tab.click(scan, 0, 90, 60, first)
+    third = tab.click(scan, 0, 60, 60, second, positive=False)
+    session = tiny_model.session(GREY)
+    for annotation, result in (
+        (first, session.click(40, 60)),
+        (second, session.click(90, 60)),
+        (third, session.click(60, 60, positive=False)),
+    ):
+        # Kept logits have steps of 1/8, so a pixel on the edge may fall to the other side.
+        assert (mask_of(annotation) ^ result.mask).sum() <= 4
+        assert annotation["score"] == pytest.approx(result.score, abs=1e-3)
+    assert third["prompts"] == {"box": None, "points": [[40, 60], [90, 60], [60, 60]], "labels": [1, 1, 0]}
+    assert third["measurements"]["unit"] == "px"
+    assert third["measurements"]["area"] == mask_of(third).sum()
+    assert len(tab.annotations(scan, 0)) == 1 and tab.annotations(scan, 0)[0] == third
+
+
+def test_box_and_calliper(tab: Tab, tiny_model: ultrasam.Model) -> None:
+    scan = tab.scan("a.png")
+    box = tab.prompt(scan, 0, None, kind="box", box=[20, 20, 60, 70])["annotations"][0]
+    assert np.array_equal(mask_of(box), tiny_model.session(GREY).box(20, 20, 60, 70).mask)
+    ends = [[20, 50], [80, 50], [50, 30], [50, 70]]
+    calliper = tab.prompt(scan, 0, None, kind="calliper", ends=ends)["annotations"][0]
+    assert calliper["object"] != box["object"]
+    assert calliper["calliper"] == ends and calliper["prompts"]["box"] == [20, 30, 80, 70]
+
+
+def test_a_preview_keeps_nothing(tab: Tab) -> None:
+    scan = tab.scan("a.png")
+    shown = tab.prompt(scan, 0, None, kind="click", x=40, y=60, preview=True)
+    assert mask_of(shown["annotations"][0]).any() and shown["annotations"][0]["version"] == 0
+    assert tab.annotations(scan, 0) == [] and shown["objects"] == [] and shown["undo"] == 0
+    kept = tab.click(scan, 0, 40, 60)
+    tab.prompt(scan, 0, kept, kind="click", x=90, y=60, preview=True)
+    assert tab.annotations(scan, 0) == [kept]
+
+
+def test_a_drawn_mask_is_kept_to_the_pixel_and_refined_by_the_next_click(tab: Tab) -> None:
+    scan = tab.scan("a.png")
+    drawn = np.zeros((96, 128), np.bool_)
+    drawn[10:50, 20:90] = True
+    drawn[30, 100] = True
+    body = {"object": None, "base": None, "label": "vessel", "mask": run_lengths(drawn)}
+    made = tab.call("PUT", f"/api/scans/{scan}/frames/0/mask", body)
+    annotation = made["annotations"][0]
+    assert np.array_equal(mask_of(annotation), drawn)
+    assert (annotation["origin"], annotation["score"]) == ("brush", None)
+    assert made["objects"][0]["label"] == "vessel"
+    clicked = tab.click(scan, 0, 110, 80, annotation)
+    assert mask_of(clicked)[15:45, 30:80].all() and mask_of(clicked)[80, 110]
+
+
+def test_undo_and_redo_of_every_kind_of_step(tab: Tab) -> None:
+    scan = tab.scan("clip.tif")
+    states = []
+
+    def remember() -> None:
+        about = tab.call("GET", f"/api/scans/{scan}")
+        frames = [tab.annotations(scan, frame) for frame in (0, 3)]
+        names = [{k: v for k, v in found.items() if k != "version"} for found in about["objects"]]
+        states.append((frames, names, about["done"], about["timeline"]))
+
+    remember()
+    first = tab.click(scan, 0, 40, 60)
+    remember()
+    first = tab.click(scan, 0, 60, 60, first)
+    remember()
+    other = tab.click(scan, 3, 90, 50)
+    remember()
+    version = tab.call("GET", f"/api/scans/{scan}")["objects"][0]["version"]
+    tab.call("PATCH", f"/api/scans/{scan}/objects/{first['object']}", {"label": "vessel", "base": version})
+    remember()
+    tab.call("PATCH", f"/api/scans/{scan}", {"done": True})
+    remember()
+    tab.call("DELETE", f"/api/scans/{scan}/frames/0/objects/{first['object']}?base={first['version']}")
+    remember()
+    tab.call("DELETE", f"/api/scans/{scan}/objects/{other['object']}")
+    remember()
+    for state in reversed(states[:-1]):
+        answer = tab.call("POST", f"/api/scans/{scan}/undo", {})
+        about = tab.call("GET", f"/api/scans/{scan}")
+        names = [{k: v for k, v in found.items() if k != "version"} for found in about["objects"]]
+        assert ([tab.annotations(scan, frame) for frame in (0, 3)], names) == state[:2]
+        assert (about["done"], about["timeline"]) == state[2:]
+        assert answer["timeline"] == about["timeline"] and answer["undo"] == about["undo"]
+    assert tab.call("POST", f"/api/scans/{scan}/undo", {})["undo"] == 0
+    for state in states[1:]:
+        tab.call("POST", f"/api/scans/{scan}/redo", {})
+        assert tab.call("GET", f"/api/scans/{scan}")["timeline"] == state[3]
+
+
+def test_undo_says_which_frame_to_show(tab: Tab) -> None:
+    scan = tab.scan("clip.tif")
+    made = tab.click(scan, 3, 90, 50)
+    answer = tab.call("POST", f"/api/scans/{scan}/undo", {})
+    assert answer["frame"] == 3 and answer["annotations"] == []
+    assert answer["removed"] == [{"object": made["object"], "frame": 3}]
+
+
+def test_two_tabs_never_overwrite_each_other_silently(tabs: tuple[Tab, Tab]) -> None:
+    one, two = tabs
+    scan = one.scan("a.png")
+    start = one.click(scan, 0, 40, 60)
+    mine = one.click(scan, 0, 90, 60, start)
+    refused = two.prompt(scan, 0, start, 409, kind="click", x=60, y=20)
+    assert refused["code"] == "conflict" and "another tab" in refused["error"]
+    mask = {"object": start["object"], "base": start["version"], "mask": start["mask"]}
+    assert two.call("PUT", f"/api/scans/{scan}/frames/0/mask", mask, 409)["code"] == "conflict"
+    path = f"/api/scans/{scan}/frames/0/objects/{start['object']}"
+    assert two.call("DELETE", f"{path}?base={start['version']}", None, 409)["code"] == "conflict"
+    assert two.annotations(scan, 0) == [mine]
+    # Another object of the same frame is no conflict, and each tab hears of the other.
+    seen = one.call("GET", f"/api/scans/{scan}")["seq"]
+    assert one.call("GET", f"/api/scans/{scan}/changes?since={seen}")["changed"] is False
+    two.click(scan, 0, 20, 20)
+    assert one.call("GET", f"/api/scans/{scan}/changes?since={seen}")["changed"] is True
+
+
+def test_a_step_of_another_tab_is_undone_only_on_purpose(
+    tabs: tuple[Tab, Tab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tabs
+    scan = one.scan("a.png")
+    one.click(scan, 0, 40, 60)
+    two.click(scan, 0, 90, 20)
+    assert one.call("POST", f"/api/scans/{scan}/undo", {}, 409)["code"] == "others"
+    assert len(one.annotations(scan, 0)) == 2
+    one.call("POST", f"/api/scans/{scan}/undo", {"force": True})
+    assert len(one.annotations(scan, 0)) == 1
+    one.call("POST", f"/api/scans/{scan}/redo", {})
+    # A tab that has not asked for long is closed: nobody is there to be surprised.
+    two.click(scan, 0, 20, 80)
+    monkeypatch.setattr(editing_module, "TAB_SECONDS", -1.0)
+    one.call("POST", f"/api/scans/{scan}/undo", {})
+    assert len(one.annotations(scan, 0)) == 2
+
+
+def test_all_is_there_when_the_project_is_opened_again(folder: Path, tiny_model: ultrasam.Model) -> None:
+    with open_project(folder) as project:
+        tab, _ = two_tabs(project, tiny_model)
+        scan = tab.scan("clip.tif")
+        first = tab.click(scan, 2, 40, 60)
+        first = tab.click(scan, 2, 90, 60, first)
+        steps = tab.call("GET", f"/api/scans/{scan}")
+        expected = tab.prompt(scan, 2, first, kind="click", x=60, y=30, preview=True)["annotations"][0]
+    with open_project(folder) as project:
+        tab, _ = two_tabs(project, tiny_model)
+        assert tab.scan("clip.tif") == scan
+        assert tab.annotations(scan, 2) == [first]
+        again = tab.call("GET", f"/api/scans/{scan}")
+        assert (again["undo"], again["objects"]) == (steps["undo"], steps["objects"]) and again["undo"] == 2
+        # The next click goes on as if nothing had happened.
+        assert mask_of(tab.click(scan, 2, 60, 30, first)).tolist() == mask_of(expected).tolist()
+
+
+def test_a_project_is_open_once(folder: Path) -> None:
+    from ultrasam.core.errors import UltrasamError
+
+    with open_project(folder), pytest.raises(UltrasamError, match="another run"), open_project(folder):
+        pass
+
+
+def test_accepting_a_mask_makes_it_a_person_s(tab: Tab) -> None:
+    scan = tab.scan("clip.tif")
+    start = tab.click(scan, 0, 40, 60)
+    tab.track(scan, frame=0, last=2)
+    tracked = tab.annotations(scan, 1)[0]
+    assert tracked["origin"] == "tracked"
+    body = {"object": start["object"], "base": tracked["version"]}
+    accepted = tab.call("POST", f"/api/scans/{scan}/frames/1/accept", body)["annotations"][0]
+    assert (accepted["origin"], accepted["doubt"]) == ("prompt", "")
+    assert accepted["mask"] == tracked["mask"]
+
+
+def test_tracking_fills_the_clip_and_stops_at_what_a_person_made(tab: Tab) -> None:
+    scan = tab.scan("clip.tif")
+    start = tab.click(scan, 0, 40, 60)
+    by_hand = tab.click(scan, 6, 90, 60, {"object": start["object"], "version": None})
+    lines = tab.track(scan, frame=0)
+    assert [line["frame"] for line in lines[:-1]] == [1, 2, 3, 4, 5]
+    assert lines[-1]["end"] is True and lines[-1]["frames"] == 5
+    assert [(stop["object"], stop["frame"]) for stop in lines[-1]["stopped"]] == [(start["object"], 6)]
+    assert tab.annotations(scan, 6) == [by_hand]
+    marks = tab.call("GET", f"/api/scans/{scan}")["timeline"]
+    assert [(mark["frame"], mark["origin"]) for mark in marks] == [
+        (0, "prompt"),
+        *((frame, "tracked") for frame in range(1, 6)),
+        (6, "prompt"),
+    ]
+    undone = tab.call("POST", f"/api/scans/{scan}/undo", {})
+    assert len(undone["timeline"]) == 2
+    tab.call("POST", f"/api/scans/{scan}/redo", {})
+    # Corrected frames propagate again, and what was tracked there is replaced.
+    before = tab.annotations(scan, 3)[0]
+    corrected = tab.click(scan, 2, 80, 60, tab.annotations(scan, 2)[0])
+    assert corrected["origin"] == "prompt"
+    tab.track(scan, frame=2)
+    assert tab.annotations(scan, 2) == [corrected]
+    assert tab.annotations(scan, 3)[0]["mask"] != before["mask"]
+    back = tab.track(scan, frame=2, direction="back")
+    assert [line["frame"] for line in back[:-1]] == [1]
+
+
+def test_there_must_be_something_to_track(tab: Tab) -> None:
+    scan = tab.scan("clip.tif")
+    (refused,) = tab.track(scan, 422, frame=0)
+    assert "click an object first" in refused["error"]
+
+
+def test_the_next_scan_is_the_least_certain(tab: Tab) -> None:
+    a, clip, b = (tab.scan(place) for place in ("a.png", "clip.tif", "deep/b.png"))
+    assert tab.call("GET", "/api/next")["scan"] == a  # nothing is annotated anywhere
+    tab.click(a, 0, 40, 60)
+    low = tab.click(clip, 5, 40, 60)
+    for _ in range(3):  # the tiny model is less sure with each click
+        low = tab.click(clip, 5, 40, 60, low)
+    found = tab.call("GET", f"/api/next?after={b}")
+    assert found["scan"] in (a, clip)
+    least = min((tab.annotations(a, 0)[0]["score"], a, 0), (low["score"], clip, 5))
+    assert (found["scan"], found["frame"]) == least[1:]
+    assert f"{least[0]:.2f}" in found["why"]
+    tab.call("PATCH", f"/api/scans/{least[1]}", {"done": True})
+    assert tab.call("GET", f"/api/next?after={b}")["scan"] != least[1]
+
+
+def test_classes_can_be_added_and_renamed_but_not_lost(tab: Tab) -> None:
+    scan = tab.scan("a.png")
+    tab.click(scan, 0, 40, 60, label="vessel")
+    path = "/api/classes"
+    refused = tab.call("PUT", path, {"classes": [{"name": "nerve"}]}, 422)
+    assert "vessel is used in a.png" in refused["error"]
+    sent = [{"name": "artery", "was": "vessel", "colour": "#112233"}, {"name": "vein"}]
+    assert [c["name"] for c in tab.call("PUT", path, {"classes": sent})["classes"]] == ["artery", "vein"]
+    assert tab.call("GET", f"/api/scans/{scan}")["objects"][0]["label"] == "artery"
+    assert tab.call("PUT", path, {"classes": []}, 422)["error"] == "at least one class is needed"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("prompt", {"prompt": {"kind": "click", "x": 400, "y": 1}}, 422, "outside the image"),
+        ("prompt", {"prompt": {"kind": "click", "x": 4}}, 422, "a prompt is a click"),
+        ("prompt", {"prompt": {"kind": "box", "box": [9, 9, 9, 20]}}, 422, "no area"),
+        ("prompt", {"prompt": {"kind": "box", "box": [9, 9]}}, 422, "a prompt is a click"),
+        ("prompt", {"prompt": {"kind": "lasso"}}, 422, "prompt.kind"),
+        ("prompt", {"prompt": {"kind": "calliper", "ends": [[1, 1]] * 4}}, 422, "length 0"),
+        ("prompt", {"prompt": {"kind": "click", "x": 1, "y": 1}, "label": "lung"}, 422, "no class 'lung'"),
+        ("prompt", {"prompt": {"kind": "click", "x": 1, "y": 1}, "object": 77}, 409, "deleted meanwhile"),
+        ("prompt", {}, 422, "prompt"),
+        ("mask", {"mask": {"size": [96, 128], "counts": [5, 5]}}, 422, "do not add up"),
+        ("mask", {"mask": {"size": [2, 2], "counts": [4]}}, 422, "size"),
+        ("mask", {"mask": {"counts": "abc"}}, 422, "a mask is"),
+    ],
+)
+def test_bad_steps_are_refused_in_a_sentence(
+    tab: Tab, path: str, body: dict[str, Any], status: int, words: str
+) -> None:
+    scan = tab.scan("a.png")
+    method = "PUT" if path == "mask" else "POST"
+    answer = tab.call(method, f"/api/scans/{scan}/frames/0/{path}", body, status)
+    assert words in answer["error"]
+    assert tab.annotations(scan, 0) == []
+
+
+def test_what_is_not_there_is_said_so(tab: Tab) -> None:
+    scan = tab.scan("a.png")
+    for path in ("/api/scans/999", f"/api/scans/{scan}/frames/1", f"/api/scans/{scan}/frames/-1.png"):
+        assert tab.call("GET", path, None, 404)["code"] == "gone"
+    assert tab.call("DELETE", f"/api/scans/{scan}/objects/3", None, 404)["code"] == "gone"
+    torn = tab.scan("torn.png")
+    assert "damaged" in tab.call("GET", f"/api/scans/{torn}", None, 422)["error"]
+    assert tab.click(scan, 0, 40, 60)["object"] == 1  # and the server goes on
+
+
+def test_objects_without_prompts_are_found_once(tab: Tab) -> None:
+    scan = tab.scan("a.png")
+    path = f"/api/scans/{scan}/frames/0/auto"
+    found = tab.call("POST", path, {"label": "nerve"})
+    assert found["annotations"] and all(a["origin"] == "auto" for a in found["annotations"])
+    assert found["undo"] == 1
+    count = len(tab.annotations(scan, 0))
+    again = tab.http.post(path, json={"label": "nerve"})
+    assert again.status_code == 422 or len(again.json()["annotations"]) < count
