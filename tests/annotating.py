@@ -35,6 +35,19 @@ def write_scans(folder: Path, frames: int = 12) -> None:
     (folder / "torn.png").write_bytes((folder / "a.png").read_bytes()[:60])
 
 
+def write_clip(path: Path, frames: int, step: float = 1.0) -> None:
+    """A bright ellipse in speckle, which goes `step` pixels to the right with each frame, as a TIFF."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:192, :256]
+    pages = []
+    for number in range(frames):
+        bright = ((columns - 90 - step * number) / 45) ** 2 + ((rows - 96) / 32) ** 2 < 1
+        speckle = rng.rayleigh(25.0, bright.shape)
+        pixels = np.clip(np.where(bright, 2 * speckle + 90, speckle), 0, 255).astype(np.uint8)
+        pages.append(Image.fromarray(pixels))
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+
+
 class Tab:
     """One tab of a browser on a project: calls of the interface, as the page makes them."""
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.annotating import GREY, Tab, mask_of, two_tabs, write_scans
+from tests.annotating import GREY, Tab, mask_of, two_tabs, write_clip, write_scans
 
 import ultrasam
 from ultrasam.annotate import editing as editing_module
+from ultrasam.annotate.assist import TrackRequest
+from ultrasam.annotate.editing import Asked, Target
 from ultrasam.annotate.project import open_project
+from ultrasam.annotate.server import make_desk
 from ultrasam.core.masks import run_lengths
 
 
@@ -214,45 +217,94 @@ def test_a_project_is_open_once(folder: Path) -> None:
         pass
 
 
-def test_accepting_a_mask_makes_it_a_person_s(tab: Tab) -> None:
-    scan = tab.scan("clip.tif")
-    start = tab.click(scan, 0, 40, 60)
-    tab.track(scan, frame=0, last=2)
-    tracked = tab.annotations(scan, 1)[0]
+@pytest.fixture
+def clip(tmp_path: Path) -> Iterator[Tab]:
+    """A tab on a clip with an ellipse that moves, and the bundled model, which can follow it."""
+    (tmp_path / "clip").mkdir()
+    write_clip(tmp_path / "clip" / "clip.tif", 9, 3.0)
+    with open_project(tmp_path / "clip") as project:
+        yield two_tabs(project, ultrasam.load(threads=1))[0]
+
+
+def test_accepting_a_mask_makes_it_a_person_s(clip: Tab) -> None:
+    start = clip.click(1, 0, 90, 96)
+    clip.track(1, frame=0, last=2)
+    tracked = clip.annotations(1, 1)[0]
     assert tracked["origin"] == "tracked"
     body = {"object": start["object"], "base": tracked["version"]}
-    accepted = tab.call("POST", f"/api/scans/{scan}/frames/1/accept", body)["annotations"][0]
+    accepted = clip.call("POST", "/api/scans/1/frames/1/accept", body)["annotations"][0]
     assert (accepted["origin"], accepted["doubt"]) == ("prompt", "")
     assert accepted["mask"] == tracked["mask"]
+    lines = clip.track(1, frame=0)
+    assert [line["frame"] for line in lines[:-1]] == [] and lines[-1]["stopped"][0]["frame"] == 1
 
 
-def test_tracking_fills_the_clip_and_stops_at_what_a_person_made(tab: Tab) -> None:
-    scan = tab.scan("clip.tif")
-    start = tab.click(scan, 0, 40, 60)
-    by_hand = tab.click(scan, 6, 90, 60, {"object": start["object"], "version": None})
-    lines = tab.track(scan, frame=0)
+def test_tracking_fills_the_clip_and_stops_at_what_a_person_made(clip: Tab) -> None:
+    start = clip.click(1, 0, 90, 96)
+    by_hand = clip.click(1, 6, 108, 96, {"object": start["object"], "version": None})
+    lines = clip.track(1, frame=0)
     assert [line["frame"] for line in lines[:-1]] == [1, 2, 3, 4, 5]
     assert lines[-1]["end"] is True and lines[-1]["frames"] == 5
-    assert [(stop["object"], stop["frame"]) for stop in lines[-1]["stopped"]] == [(start["object"], 6)]
-    assert tab.annotations(scan, 6) == [by_hand]
-    marks = tab.call("GET", f"/api/scans/{scan}")["timeline"]
+    (stop,) = lines[-1]["stopped"]
+    assert (stop["object"], stop["frame"], stop["kind"]) == (start["object"], 6, "anchor")
+    assert clip.annotations(1, 6) == [by_hand]
+    for line in lines[:-1]:  # what came is what was kept, and it has followed the ellipse
+        kept = clip.annotations(1, line["frame"])[0]
+        assert (kept["mask"], kept["version"]) == (
+            line["annotations"][0]["mask"],
+            line["annotations"][0]["version"],
+        )
+        columns = np.flatnonzero(mask_of(kept).any(axis=0))
+        assert columns.mean() == pytest.approx(90 + 3 * line["frame"], abs=5)
+    marks = clip.call("GET", "/api/scans/1")["timeline"]
+    assert marks == lines[-1]["change"]["timeline"]
     assert [(mark["frame"], mark["origin"]) for mark in marks] == [
         (0, "prompt"),
         *((frame, "tracked") for frame in range(1, 6)),
         (6, "prompt"),
     ]
-    undone = tab.call("POST", f"/api/scans/{scan}/undo", {})
-    assert len(undone["timeline"]) == 2
-    tab.call("POST", f"/api/scans/{scan}/redo", {})
-    # Corrected frames propagate again, and what was tracked there is replaced.
-    before = tab.annotations(scan, 3)[0]
-    corrected = tab.click(scan, 2, 80, 60, tab.annotations(scan, 2)[0])
-    assert corrected["origin"] == "prompt"
-    tab.track(scan, frame=2)
-    assert tab.annotations(scan, 2) == [corrected]
-    assert tab.annotations(scan, 3)[0]["mask"] != before["mask"]
-    back = tab.track(scan, frame=2, direction="back")
-    assert [line["frame"] for line in back[:-1]] == [1]
+    assert len(clip.call("POST", "/api/scans/1/undo", {})["timeline"]) == 2
+    assert len(clip.call("POST", "/api/scans/1/redo", {})["timeline"]) == 7
+    # What is tracked is replaced by what is tracked again from a corrected frame; the correction stays.
+    before = clip.annotations(1, 3)[0]
+    corrected = clip.prompt(1, 2, clip.annotations(1, 2)[0], kind="box", box=[55, 65, 120, 130])
+    assert corrected["annotations"][0]["origin"] == "prompt"
+    clip.track(1, frame=2)
+    assert clip.annotations(1, 2) == corrected["annotations"]
+    assert clip.annotations(1, 3)[0]["version"] > before["version"]
+    back = clip.track(1, frame=2, direction="back")
+    assert [line["frame"] for line in back[:-1]] == [1] and back[-1]["stopped"][0]["frame"] == 0
+
+
+def test_what_another_tab_does_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.tif", 8, 2.0)
+    with open_project(tmp_path) as project:
+        desk = make_desk(project, ultrasam.load(threads=1))
+        asked = Asked("click", (90.0, 96.0))
+        desk.editing.prompt(Target(1, 0, None, None, "me"), asked)
+        lines = desk.assistant.track(TrackRequest(1, 0, "me"))
+        assert next(lines)["frame"] == 1
+        theirs = desk.editing.prompt(Target(1, 3, 1, None, "them"), Asked("click", (96.0, 96.0)))
+        rest = list(lines)
+        assert [line["frame"] for line in rest[:-1]] == [2]
+        assert [(stop["frame"], stop["kind"]) for stop in rest[-1]["stopped"]] == [(3, "changed")]
+        opened = project.opened(1)
+        assert desk.editing.annotations(1, 3, opened) == theirs["annotations"]
+        assert desk.editing.annotations(1, 4, opened) == []
+        desk.frames.close()
+
+
+def test_undoing_a_run_that_goes_on_ends_it(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.tif", 8, 2.0)
+    with open_project(tmp_path) as project:
+        desk = make_desk(project, ultrasam.load(threads=1))
+        desk.editing.prompt(Target(1, 0, None, None, "me"), Asked("click", (90.0, 96.0)))
+        lines = desk.assistant.track(TrackRequest(1, 0, "me"))
+        next(lines)
+        desk.editing.undo(1, "me")
+        assert [line for line in lines if "frame" in line] == []
+        assert len(desk.editing.timeline(1)) == 1
+        desk.frames.close()
 
 
 def test_there_must_be_something_to_track(tab: Tab) -> None:

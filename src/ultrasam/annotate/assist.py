@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ultrasam.annotate.document import BY_HAND, AnnotatedObject, Annotation
 from ultrasam.annotate.editing import JSON, Editing, Target, annotation_of_result, give_all
+from ultrasam.annotate.imports import read_annotations
 from ultrasam.annotate.store import Conflict, Edit
 from ultrasam.annotate.values import (
     annotation_of,
@@ -22,12 +23,15 @@ from ultrasam.annotate.values import (
 )
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
-
-if TYPE_CHECKING:
-    from ultrasam.predict.tracking import Tracked, Tracker
+from ultrasam.core.masks import BoolArray
+from ultrasam.predict.tracking import Tracked, Tracker
 
 # Below this score a person should look at what nobody pointed at.
 DOUBTFUL = 0.6
+
+
+class NothingFound(UltrasamError):
+    """The model found no object that is not there yet."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,6 @@ class Assistant:
         another tab changed a frame meanwhile. All frames are one step of undo. Raises UltrasamError before
         the first line.
         """
-        from ultrasam.predict.tracking import Tracker
-
         editing, store = self.editing, self.editing.store
         opened = self.project.opened(request.scan, request.axis)
         start = time.perf_counter()
@@ -70,7 +72,7 @@ class Assistant:
         }
         here = [number for number, frame in known if frame == request.frame]
         numbers = here if request.objects is None else [n for n in request.objects if n in here]
-        masks = {}
+        masks: dict[str, BoolArray] = {}
         for number in numbers:
             stored = store.get(request.scan, known[number, request.frame][0])
             if stored is not None:
@@ -129,6 +131,11 @@ class Assistant:
         stops = [
             {"object": int(end.name), "frame": end.frame, "reason": end.reason, "kind": end.kind}
             for end in tracker.stops
+            if int(end.name) not in run.lost
+        ]
+        stops += [
+            {"object": number, "frame": frame, "reason": "it was changed in another tab", "kind": "changed"}
+            for number, frame in run.lost.items()
         ]
         change = self.editing.answer(scan, None, None, start)
         yield {"end": True, "stopped": stops, "frames": frames, "change": change}
@@ -148,7 +155,7 @@ class Assistant:
             try:
                 applied = self.editing.store.extend(scan, run.change, client, {key: edit})
             except Conflict:
-                run.lost.add(number)
+                run.lost[number] = found.frame
                 self.editing.forget(scan)
                 continue
             self.editing.refresh(scan, applied)
@@ -178,8 +185,24 @@ class Assistant:
             edits |= {key: edit for key, edit in begun.items() if key not in edits}
             edits[mask_key(number, target.frame)] = Edit(None, value_of(made, result.logits))
         if not edits:
-            raise UltrasamError("nothing new was found on this frame: click the object")
+            raise NothingFound("nothing new was found on this frame: click the object")
         return editing.apply(target, edits, start)
+
+    def draft(self, client: str) -> Iterator[tuple[str, int | str]]:
+        """Find objects on the first frame of each scan in which nothing is annotated.
+
+        Yields the place of each such scan when it is done, with how many were found or what was wrong.
+        """
+        for entry in self.project.entries.values():
+            if self.editing.marks(entry.id):
+                continue
+            try:
+                found = self.find(Target(entry.id, 0, None, None, client))
+                yield entry.place, len(found["annotations"])
+            except NothingFound:
+                yield entry.place, 0
+            except UltrasamError as error:
+                yield entry.place, str(error)
 
     def take(self, content: bytes | str, client: str) -> JSON:
         """Take the objects of a COCO file (its bytes or path): masks as they are, of boxes and points the
@@ -187,8 +210,6 @@ class Assistant:
 
         Returns how many `objects` came on how many `images`, and what was `skipped`, each with the reason.
         """
-        from ultrasam.annotate.imports import read_annotations
-
         places = {entry.place: entry.id for entry in self.project.entries.values()}
         found = read_annotations(content, list(places), lambda place, frame: self._size(places[place], frame))
         self.project.add_classes(found.classes)
@@ -277,7 +298,7 @@ class _Run:
     request: TrackRequest
     change: int
     versions: Mapping[tuple[int, int], int]
-    lost: set[int] = field(default_factory=set)
+    lost: dict[int, int] = field(default_factory=dict)
 
 
 def by_hand(summary: Mapping[str, Any]) -> bool:

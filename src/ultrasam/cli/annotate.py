@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ultrasam.cli.options import add_engine, add_keep_embeddings, add_threads
-from ultrasam.cli.terminal import remark
+from ultrasam.cli.terminal import StatusLine, remark
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
@@ -39,6 +38,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--import", dest="imported", metavar="FILE.json", help="begin with the objects of a COCO file"
+    )
+    parser.add_argument(
+        "--auto",
+        action="store_true",
+        help="draft the objects of each scan in which nothing is annotated (of a clip: of its first frame)",
     )
     parser.add_argument(
         "--project", metavar="DIR", help="keep the annotations in this folder (default: that of the scans)"
@@ -87,9 +91,9 @@ def run(args: Namespace) -> int:
         if names:
             project.add_classes(names)
         model = _model(args)
-        skipped = _take(args, project, model)
+        problems = _prepare(args, project, model)
         if formats:
-            return max(_export(args, project, model, formats), skipped)
+            return max(_export(args, project, model, formats), problems)
         return _serve(args, project, model, address)
 
 
@@ -134,21 +138,36 @@ def _model(args: Namespace) -> Model:
     )
 
 
-def _take(args: Namespace, project: Project, model: Model) -> int:
-    """Begin with the objects of a COCO file; the exit code that what was skipped of it asks for."""
+def _prepare(args: Namespace, project: Project, model: Model) -> int:
+    """Draft objects from a COCO file and without prompts; the exit code that what was skipped asks for."""
     from ultrasam.annotate.server import make_desk
+    from ultrasam.core.files import shown
 
-    if args.imported is None:
-        return 0
+    problems = 0
     desk = make_desk(project, model)
     try:
-        done = desk.assistant.take(args.imported, "import")
+        if args.imported is not None:
+            done = desk.assistant.take(args.imported, "import")
+            for text in done["skipped"]:
+                remark(text)
+            problems = int(bool(done["skipped"]))
+            remark(f"took {done['objects']} objects on {done['images']} images from {shown(args.imported)}")
+        if args.auto:
+            line = StatusLine()
+            drafted = 0
+            for number, (place, found) in enumerate(desk.assistant.draft("auto"), start=1):
+                line.write(f"drafting: {number} scans, {place}")
+                if isinstance(found, str):
+                    line.write("")
+                    remark(found)
+                    problems = 1
+                else:
+                    drafted += found
+            line.write("")
+            remark(f"drafted {drafted} objects: each is a proposal, look at it")
     finally:
         desk.frames.close()
-    for text in done["skipped"]:
-        remark(text)
-    remark(f"took {done['objects']} objects on {done['images']} images from {args.imported}")
-    return 1 if done["skipped"] else 0
+    return problems
 
 
 def _export(args: Namespace, project: Project, model: Model, formats: list[str]) -> int:
@@ -191,9 +210,10 @@ def _serve(args: Namespace, project: Project, model: Model, address: Address) ->
         if not args.no_browser:
             _open_browser(url)
 
-    # A scan that is opened tells its remarks on the page.
-    with warnings.catch_warnings():
+    try:
         serve(project, model, address, started)
+    except KeyboardInterrupt:
+        remark("stopped; every step is kept")
     return 0
 
 
