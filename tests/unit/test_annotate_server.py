@@ -387,3 +387,34 @@ def test_objects_without_prompts_are_found_once(tab: Tab) -> None:
     count = len(tab.annotations(scan, 0))
     again = tab.http.post(path, json={"label": "nerve"})
     assert again.status_code == 422 or len(again.json()["annotations"]) < count
+
+
+def test_a_volume_is_annotated_along_one_axis_and_comes_back_along_it(
+    tmp_path: Path, tiny_model: ultrasam.Model
+) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        sitk.WriteImage(
+            sitk.GetImageFromArray(np.full((40, 50, 60), 127, np.uint8)), str(tmp_path / name / "v.nii.gz")
+        )
+    with open_project(tmp_path / "one") as project:
+        tab, _ = two_tabs(project, tiny_model)
+        about = tab.call("GET", "/api/scans/1?axis=y")
+        assert (about["frames"], about["width"], about["height"]) == (50, 60, 40)
+        assert tab.call("GET", "/api/scans/1?axis=x")["frames"] == 60
+        body = {"prompt": {"kind": "box", "box": [10, 5, 30, 25]}, "axis": "y"}
+        made = tab.call("POST", "/api/scans/1/frames/7/prompt", body)["annotations"][0]
+        assert tab.call("GET", "/api/scans/1")["axis"] == "y"
+        refused = tab.call("GET", "/api/scans/1?axis=z", None, 409)
+        assert refused["code"] == "axis" and "along the axis y" in refused["error"]
+        coco = tab.http.get("/api/export?format=coco").content
+        tab.call("POST", "/api/scans/1/undo", {})
+        assert tab.call("GET", "/api/scans/1?axis=z")["frames"] == 40  # free again
+    with open_project(tmp_path / "two") as project:
+        tab, _ = two_tabs(project, tiny_model)
+        taken = tab.http.post("/api/import", content=coco).json()
+        assert taken == {"objects": 1, "images": 1, "skipped": []}
+        assert tab.call("GET", "/api/scans/1")["axis"] == "y"
+        (again,) = tab.annotations(1, 7)
+        assert again["mask"] == made["mask"] and again["origin"] == "prompt"

@@ -11,6 +11,7 @@ from typing import Any
 from ultrasam.annotate.document import BY_HAND, AnnotatedObject, Annotation
 from ultrasam.annotate.editing import JSON, Editing, Target, annotation_of_result, give_all
 from ultrasam.annotate.imports import read_annotations
+from ultrasam.annotate.project import Opened
 from ultrasam.annotate.store import Conflict, Edit
 from ultrasam.annotate.values import (
     annotation_of,
@@ -211,14 +212,22 @@ class Assistant:
         Returns how many `objects` came on how many `images`, and what was `skipped`, each with the reason.
         """
         places = {entry.place: entry.id for entry in self.project.entries.values()}
-        found = read_annotations(content, list(places), lambda place, frame: self._size(places[place], frame))
+        abouts = {place: self.project.about(scan) for place, scan in places.items()}
+        axes = {place: about["axis"] for place, about in abouts.items() if about.get("axis")}
+
+        def size_of(place: str, frame: int, axis: str | None) -> tuple[int, int]:
+            opened = self.project.opened(places[place], axis)
+            height, width = self.editing.frames.image(opened, frame).shape[:2]
+            return width, height
+
+        found = read_annotations(content, list(places), size_of, axes)
         self.project.add_classes(found.classes)
         skipped = list(found.skipped)
         count, frames = 0, set()
         asked: dict[str, list[tuple[AnnotatedObject, Annotation]]] = {}
         for ask in found.asks:
             try:
-                opened = self.project.opened(places[ask.place])
+                opened = self.project.opened(places[ask.place], found.axes.get(ask.place))
                 prompted = self.editing.frames.prompted(opened, ask.frame)
                 with prompted.lock:
                     result = give_all(prompted.session, ask.prompts)
@@ -231,19 +240,19 @@ class Assistant:
             drawn = asked.get(place, [])
             every = {o.id: o for o in [*objects, *(o for o, _ in drawn)]}
             made_here = [*annotations, *(annotation for _, annotation in drawn)]
-            count += self._add(places[place], every, made_here, client)
+            opened = self.project.opened(places[place], found.axes.get(place))
+            count += self._add(opened, every, made_here, client)
             frames |= {(place, annotation.frame) for annotation in made_here}
         return {"objects": count, "images": len(frames), "skipped": skipped}
 
     def _add(
         self,
-        scan: int,
+        opened: Opened,
         objects: Mapping[int, AnnotatedObject],
         annotations: Sequence[Annotation],
         client: str,
     ) -> int:
         """Add objects to a scan in one step, under numbers of its own; returns how many."""
-        opened = self.project.opened(scan)
         edits: dict[str, Edit] = {}
         numbers = {}
         for old, found in objects.items():
@@ -254,12 +263,9 @@ class Assistant:
             made = replace(annotation, object=numbers[annotation.object])
             edits[mask_key(made.object, made.frame)] = Edit(None, value_of(made))
         frame = min((annotation.frame for annotation in annotations), default=0)
-        self.editing.apply(Target(scan, frame, None, None, client), edits, time.perf_counter())
+        target = Target(opened.entry.id, frame, None, None, client)
+        self.editing.apply(target, edits, time.perf_counter())
         return len(objects)
-
-    def _size(self, scan: int, frame: int) -> tuple[int, int]:
-        height, width = self.editing.frames.image(self.project.opened(scan), frame).shape[:2]
-        return width, height
 
     def next_scan(self, after: int | None, order: str = "least") -> JSON:
         """The scan that a person should look at next: the most doubtful one, then one without annotations.

@@ -297,9 +297,7 @@ class Store:
             for key, version in parts:
                 self._set(scan, key, version)
             # Whoever moved a step last is the one to whom it belongs.
-            self._db.execute(
-                "UPDATE changes SET state = ?, client = ? WHERE id = ?", (new, client, change)
-            )
+            self._db.execute("UPDATE changes SET state = ?, client = ? WHERE id = ?", (new, client, change))
             self._happened(scan, client)
         return Applied(change, tuple(key for key, _ in parts), json.loads(focus))
 

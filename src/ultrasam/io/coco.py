@@ -96,27 +96,34 @@ def read_coco(path: AnyPath) -> Coco:
     """
     path = check_file(path)
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UltrasamError(
-            f"{shown(path)} is not JSON ({reason(error)}): "
-            "give a COCO file with images, annotations and categories"
-        ) from None
+        content = path.read_bytes()
     except OSError as error:
         raise UltrasamError(f"{shown(path)} cannot be read ({reason(error)}): copy it again") from error
-    if not isinstance(content, dict):
+    return parse_coco(content, path)
+
+
+def parse_coco(content: bytes, name: AnyPath) -> Coco:
+    """`read_coco` of the bytes of a file, which is called `name` in messages."""
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise UltrasamError(
-            f"{shown(path)} is no COCO file: give a JSON object with images, annotations and categories"
+            f"{shown(name)} is not JSON ({reason(error)}): "
+            "give a COCO file with images, annotations and categories"
+        ) from None
+    if not isinstance(parsed, dict):
+        raise UltrasamError(
+            f"{shown(name)} is no COCO file: give a JSON object with images, annotations and categories"
         )
     try:
         coco = Coco(
-            images=_entries(content, "images", _image),
-            annotations=_entries(content, "annotations", _annotation),
-            categories=_entries(content, "categories", _category),
+            images=_entries(parsed, "images", _image),
+            annotations=_entries(parsed, "annotations", _annotation),
+            categories=_entries(parsed, "categories", _category),
         )
         _check_references(coco)
     except _Invalid as error:
-        raise UltrasamError(f"{shown(path)} is not a valid COCO file: {error}; correct it there") from None
+        raise UltrasamError(f"{shown(name)} is not a valid COCO file: {error}; correct it there") from None
     return coco
 
 
