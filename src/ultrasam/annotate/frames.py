@@ -79,7 +79,9 @@ class FrameCache:
             try:
                 return opened.scan.frames[frame]
             except FrameIndexError as error:
-                raise Gone(str(error)) from error
+                raise Gone(str(opened.entry.told(error))) from error
+            except UltrasamError as error:
+                raise opened.entry.told(error) from error
 
         if frame < 0:
             raise Gone(f"there is no frame {frame}")

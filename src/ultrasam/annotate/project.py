@@ -51,6 +51,10 @@ class Entry:
     def kind(self) -> str:
         return kind_of(self.path)
 
+    def told(self, problem: Exception | str) -> UltrasamError:
+        """What is wrong with the scan, with its place: where the folder lies is nobody's business."""
+        return UltrasamError(str(problem).replace(shown(self.path), shown(self.place)))
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -101,8 +105,12 @@ class Project:
                 return self._opened[key]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UltrasamWarning)
-            found = read_scan(entry.path, axis or "z")
-        remarks = tuple(str(w.message) for w in caught if issubclass(w.category, UltrasamWarning))
+            try:
+                found = read_scan(entry.path, axis or "z")
+            except UltrasamError as error:
+                raise entry.told(error) from error
+        ours = [warning for warning in caught if issubclass(warning.category, UltrasamWarning)]
+        remarks = tuple(str(entry.told(warning.message)) for warning in ours)
         opened = Opened(entry, found, axis, remarks)
         with self._lock:
             self._opened[key] = opened

@@ -1,0 +1,207 @@
+// The panel at the right: objects of the scan, the current one, its sizes, the classes.
+
+/** @import {Annotation, ScanObject} from "./types.js" */
+
+import { byId, icon, make, refill, swatch } from "./dom.js";
+import { changeObject, chooseClass, select } from "./edits.js";
+import { rows } from "./measure.js";
+import { annotationOf, classOf, colourOf, emit, LOW_SCORE, nameOf, objectOf, on, state } from "./state.js";
+
+const ORIGINS = {
+  prompt: "clicked",
+  brush: "by hand",
+  tracked: "tracked",
+  imported: "imported",
+  auto: "found",
+};
+
+/** How sure a mask is, in words and with an icon. @param {Annotation|null} annotation */
+function scoreOf(annotation) {
+  if (!annotation) return make("span", { class: "score none" }, "not on this frame");
+  const low = annotation.score !== null && annotation.score < LOW_SCORE;
+  const number = annotation.score === null ? ORIGINS[annotation.origin] : annotation.score.toFixed(2);
+  if (!low && !annotation.doubt)
+    return make("span", { class: "score", title: "How sure the model is, 0 to 1" }, number);
+  const why = annotation.doubt || `score ${number} is low`;
+  return make(
+    "span",
+    { class: "score low", title: why },
+    icon("warning"),
+    low ? `low ${number}` : `check ${number}`,
+  );
+}
+
+/** @param {ScanObject} object */
+function line(object) {
+  const current = object.id === state.target.id;
+  const hidden = state.hidden.has(object.id);
+  const annotation = annotationOf(state.frame, object.id);
+  const choose = make(
+    "button",
+    {
+      type: "button",
+      class: "choose",
+      "aria-pressed": String(current),
+      "data-focus": `object-${object.id}`,
+      "data-testid": "object-select",
+    },
+    swatch(colourOf(object)),
+    make(
+      "span",
+      { class: "words" },
+      make("span", { class: "name" }, nameOf(object)),
+      make("span", { class: "class" }, object.name ? object.label : ""),
+    ),
+    scoreOf(annotation),
+  );
+  choose.addEventListener("click", () => select(object.id));
+  const eye = make(
+    "button",
+    {
+      type: "button",
+      class: "icon-button",
+      "aria-pressed": String(hidden),
+      "aria-label": `${hidden ? "Show" : "Hide"} ${nameOf(object)}`,
+      title: hidden ? "Show" : "Hide",
+      "data-focus": `eye-${object.id}`,
+      "data-testid": "object-eye",
+    },
+    icon(hidden ? "eye-off" : "eye"),
+  );
+  eye.addEventListener("click", () => {
+    if (!state.hidden.delete(object.id)) state.hidden.add(object.id);
+    emit("annotations");
+  });
+  return make(
+    "li",
+    { class: current ? "object current" : "object", "data-testid": "object", "data-object": object.id },
+    choose,
+    eye,
+  );
+}
+
+function drawObjects() {
+  const list = byId("object-list", HTMLUListElement);
+  const objects = state.scan?.objects ?? [];
+  refill(list, objects.map(line));
+  if (state.scan && !objectOf(state.target.id)) {
+    const words = state.target.label ? `New “${state.target.label}”` : "New object";
+    const colour = classOf(state.target.label)?.colour ?? "#56B4E9";
+    list.append(
+      make(
+        "li",
+        { class: "object new current", "data-testid": "object-new" },
+        make(
+          "span",
+          { class: "choose" },
+          swatch(colour),
+          make(
+            "span",
+            { class: "words" },
+            make("span", { class: "name" }, words),
+            make("span", { class: "class" }, "click on the image to begin it"),
+          ),
+        ),
+      ),
+    );
+  }
+  list.querySelector(".current")?.scrollIntoView({ block: "nearest" });
+}
+
+function drawCurrent() {
+  const object = objectOf(state.target.id);
+  const panel = byId("current", HTMLElement);
+  panel.hidden = !object;
+  if (!object) return;
+  const name = byId("object-name", HTMLInputElement);
+  if (document.activeElement !== name) name.value = object.name;
+  name.placeholder = nameOf({ ...object, name: "" });
+  const annotation = annotationOf(state.frame, object.id);
+  const doubt = byId("doubt", HTMLElement);
+  const low = annotation && annotation.score !== null && annotation.score < LOW_SCORE;
+  const why = annotation?.doubt || (low ? `score ${annotation.score?.toFixed(2)} is low` : "");
+  doubt.hidden = !why;
+  byId("doubt-words", HTMLElement).textContent = why ? `Look at this mask: ${why}.` : "";
+  byId("accept", HTMLButtonElement).hidden =
+    !annotation?.doubt && annotation?.origin !== "auto" && annotation?.origin !== "tracked";
+  byId("delete-here", HTMLButtonElement).disabled = !annotation;
+  drawSizes(annotation);
+}
+
+/** @param {Annotation|null} annotation */
+function drawSizes(annotation) {
+  const sizes = annotation?.measurements ?? null;
+  const table = byId("sizes", HTMLElement);
+  table.replaceChildren(
+    ...(sizes ? rows(sizes) : []).map(([id, name, value]) =>
+      make("div", {}, make("dt", {}, name), make("dd", { "data-testid": `size-${id}` }, value)),
+    ),
+  );
+  const note = byId("sizes-note", HTMLElement);
+  if (!annotation) note.textContent = "Not on this frame: a click begins it here.";
+  else if (!sizes) note.textContent = "";
+  else if (sizes.unit === "px") note.textContent = "In pixels: this scan has no scale in mm here.";
+  else note.textContent = sizes.components > 1 ? `${sizes.components} pieces, measured together.` : "";
+}
+
+function drawClasses() {
+  const classes = state.project?.classes ?? [];
+  const current = objectOf(state.target.id)?.label ?? state.target.label;
+  refill(
+    byId("class-list", HTMLElement),
+    classes.map(({ name, colour, key }) => {
+      const button = make(
+        "button",
+        {
+          type: "button",
+          class: "class-chip",
+          "aria-pressed": String(name === current),
+          "data-focus": `class-${name}`,
+          "data-testid": "class",
+          "data-class": name,
+          title: key ? `${name} (${key})` : name,
+        },
+        swatch(colour),
+        make("span", { class: "name" }, name),
+        key ? make("kbd", {}, key) : null,
+      );
+      button.addEventListener("click", () => chooseClass(name));
+      return button;
+    }),
+  );
+}
+
+function drawAll() {
+  drawObjects();
+  drawCurrent();
+  drawClasses();
+  const done = byId("done", HTMLButtonElement);
+  done.setAttribute("aria-pressed", String(state.scan?.done ?? false));
+  byId("done-words", HTMLElement).textContent = state.scan?.done ? "Finished" : "Mark as finished";
+  byId("right", HTMLElement).toggleAttribute("inert", !state.scan);
+}
+
+/** @type {number|undefined} */
+let asked;
+
+export function startObjects() {
+  const name = byId("object-name", HTMLInputElement);
+  name.addEventListener("change", () => {
+    const object = objectOf(state.target.id);
+    const words = name.value.trim();
+    if (object && words !== object.name) changeObject(object.id, { name: words });
+  });
+  name.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === "Escape") {
+      if (event.key === "Escape") name.value = objectOf(state.target.id)?.name ?? "";
+      byId("canvas", HTMLCanvasElement).focus();
+    }
+  });
+  // The image is drawn first: a click is seen before the list says so.
+  on(["project", "scan", "frame", "annotations", "target"], () => {
+    asked ??= requestAnimationFrame(() => {
+      asked = undefined;
+      drawAll();
+    });
+  });
+}

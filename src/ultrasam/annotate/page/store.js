@@ -1,0 +1,154 @@
+// The page's copy of what is annotated in the open scan: filled by requests, changed by the server's answers only.
+
+/** @import {Annotation, Change, FrameAnswer} from "./types.js" */
+
+import * as api from "./api.js";
+import { annotationOf, emit, objectOf, state } from "./state.js";
+
+let epoch = 0; // counts what makes an answer that is under way stale
+/** @type {Map<number, Promise<void>>} */
+const loading = new Map();
+
+/** Forget all frames: another tab, tracking or an import may have changed any. */
+export function forgetFrames() {
+  epoch++;
+  state.frames.clear();
+  loading.clear();
+}
+
+/**
+ * Fetch the annotations of a frame unless they are known.
+ * @param {number} frame
+ * @returns {Promise<void>}
+ */
+export function loadFrame(frame) {
+  if (state.frames.has(frame)) return Promise.resolve();
+  const under = loading.get(frame);
+  if (under) return under;
+  const started = fetchFrame(frame).finally(() => {
+    if (loading.get(frame) === started) loading.delete(frame);
+  });
+  loading.set(frame, started);
+  return started;
+}
+
+/** @param {number} frame */
+async function fetchFrame(frame) {
+  const scan = state.scan;
+  if (!scan) return;
+  for (;;) {
+    const begun = epoch;
+    const answer = await api.frameOf(scan.id, frame, scan.axis);
+    if (state.scan !== scan) return;
+    if (begun !== epoch) continue; // something changed meanwhile: this answer may be older
+    keep(frame, answer.annotations);
+    emit("annotations");
+    return;
+  }
+}
+
+/** @param {number} frame @param {Annotation[]} annotations */
+function keep(frame, annotations) {
+  state.frames.set(frame, new Map(annotations.map((annotation) => [annotation.object, annotation])));
+}
+
+/** Fetch the scan and this frame again, after a conflict or a change in another tab. */
+export async function refetch() {
+  const before = state.scan;
+  if (!before) return;
+  const scan = await api.openScan(before.id, before.axis);
+  if (state.scan !== before) return;
+  state.scan = scan;
+  forgetFrames();
+  forgetLostTarget();
+  await loadFrame(state.frame);
+  updateEntry();
+  emit("scan", "annotations", "target");
+}
+
+/**
+ * Take over an answer. `wide`: it may be about frames that it does not list.
+ * @param {number} scan
+ * @param {Change} change
+ * @param {boolean} [wide]
+ */
+export function apply(scan, change, wide = false) {
+  if (state.scan?.id !== scan) return;
+  epoch++;
+  if (wide) {
+    for (const frame of [...state.frames.keys()]) if (frame !== change.frame) state.frames.delete(frame);
+    if (change.frame !== null && !matches(change)) state.frames.delete(change.frame);
+  }
+  for (const { object, frame } of change.removed) state.frames.get(frame)?.delete(object);
+  for (const annotation of change.annotations)
+    state.frames.get(annotation.frame)?.set(annotation.object, annotation);
+  Object.assign(state.scan, {
+    seq: change.seq,
+    objects: change.objects,
+    timeline: change.timeline,
+    done: change.done,
+    undo: change.undo,
+    redo: change.redo,
+  });
+  forgetLostTarget();
+  updateEntry();
+  emit("scan", "annotations", "target");
+}
+
+/** Whether the frame, with this change, holds what the timeline says. @param {Change} change */
+function matches(change) {
+  const known = new Set(state.frames.get(change.frame ?? -1)?.keys());
+  for (const { object, frame } of change.removed) if (frame === change.frame) known.delete(object);
+  for (const { object, frame } of change.annotations) if (frame === change.frame) known.add(object);
+  const marks = change.timeline.filter(({ frame }) => frame === change.frame);
+  return marks.length === known.size && marks.every(({ object }) => known.has(object));
+}
+
+/**
+ * One frame of a run of tracking: shown at once, sizes follow at the end.
+ * @param {number} frame
+ * @param {Annotation[]} annotations
+ */
+export function applyTracked(frame, annotations) {
+  if (!state.scan) return;
+  const known = state.frames.get(frame);
+  const objects = new Set(annotations.map(({ object }) => object));
+  for (const annotation of annotations) known?.set(annotation.object, annotation);
+  const kept = state.scan.timeline.filter((mark) => mark.frame !== frame || !objects.has(mark.object));
+  const marks = annotations.map(({ object, origin, score, doubt }) => ({
+    object,
+    frame,
+    origin,
+    score,
+    doubt,
+  }));
+  state.scan.timeline = [...kept, ...marks];
+  emit("annotations");
+}
+
+function forgetLostTarget() {
+  const { id, label } = state.target;
+  if (id !== null && !objectOf(id)) state.target = { id: null, label: state.label ?? label };
+}
+
+/** The line of this scan in the list says what the server would say. */
+export function updateEntry() {
+  const scan = state.scan;
+  const entry = state.project?.scans.find(({ id }) => id === scan?.id);
+  if (!scan || !entry) return;
+  const scores = scan.timeline.flatMap(({ score, doubt }) => (doubt ? [0] : score === null ? [] : [score]));
+  entry.objects = scan.objects.length;
+  entry.frames = new Set(scan.timeline.map(({ frame }) => frame)).size;
+  entry.least = scores.length ? Math.min(...scores) : null;
+  entry.done = scan.done;
+}
+
+/** @param {number} frame @param {number|null} object */
+export function versionOf(frame, object) {
+  return annotationOf(frame, object)?.version ?? null;
+}
+
+/** @returns {FrameAnswer["annotations"]} those of the frame that is shown */
+export function shownAnnotations() {
+  return [...(state.frames.get(state.frame)?.values() ?? [])];
+}
