@@ -164,7 +164,7 @@ def test_drafts_from_a_coco_file_and_out_again(folder: Path, tmp_path: Path) -> 
         (["scans", "--host", "0.0.0.0"], "--password-file"),
         (["scans", "--export", "coco"], "--out DIR"),
         (["scans", "--export", "dicom", "--out", "out"], "use one of coco"),
-        (["scans", "--export", "coco", "--out", "out"], "nothing is annotated"),
+        (["scans", "--export", "coco", "--out", "out"], "nothing to export yet"),
         (["scans", "--out", "out"], "go with --export"),
         (["scans", "--model", "none"], "none"),
         (["scans", "--import", "missing.json"], "does not exist"),

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def tabs(folder: Path, tiny_model: ultrasam.Model) -> Iterator[tuple[Tab, Tab]]:
     with open_project(folder) as project:
-        project.add_classes(["nerve", "vessel"])
+        project.classes.add(["nerve", "vessel"])
         yield two_tabs(project, tiny_model)
 
 
@@ -337,7 +337,17 @@ def test_classes_can_be_added_and_renamed_but_not_lost(tab: Tab) -> None:
     assert "vessel is used in a.png" in refused["error"]
     sent = [{"name": "artery", "was": "vessel", "colour": "#112233"}, {"name": "vein"}]
     assert [c["name"] for c in tab.call("PUT", path, {"classes": sent})["classes"]] == ["artery", "vein"]
-    assert tab.call("GET", f"/api/scans/{scan}")["objects"][0]["label"] == "artery"
+    about = tab.call("GET", f"/api/scans/{scan}")
+    assert about["objects"][0]["label"] == "artery"
+    # It is no step of the scan: undo takes back the click before it, and redo brings the new name.
+    assert about["undo"] == 1 and tab.call("GET", f"/api/scans/{scan}/changes?since=0")["changed"] is False
+    tab.call("POST", f"/api/scans/{scan}/undo", {})
+    assert tab.call("POST", f"/api/scans/{scan}/redo", {})["objects"][0]["label"] == "artery"
+    # A class that no object has may go; an undo may bring its objects back all the same.
+    tab.call("DELETE", f"/api/scans/{scan}/objects/1")
+    tab.call("PUT", path, {"classes": [{"name": "vein"}]})
+    assert tab.call("POST", f"/api/scans/{scan}/undo", {})["objects"][0]["label"] == "artery"
+    assert [c["name"] for c in tab.call("GET", "/api/project")["classes"]] == ["vein"]
     assert tab.call("PUT", path, {"classes": []}, 422)["error"] == "at least one class is needed"
 
 

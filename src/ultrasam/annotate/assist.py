@@ -16,8 +16,6 @@ from ultrasam.annotate.store import Conflict, Edit
 from ultrasam.annotate.values import (
     annotation_of,
     mask_key,
-    object_key,
-    object_value,
     place_of,
     sent_annotation,
     value_of,
@@ -221,7 +219,7 @@ class Assistant:
             return width, height
 
         found = read_annotations(content, list(places), size_of, axes)
-        self.project.add_classes(found.classes)
+        self.project.classes.add(found.classes)
         skipped = list(found.skipped)
         count, frames = 0, set()
         asked: dict[str, list[tuple[AnnotatedObject, Annotation]]] = {}
@@ -256,8 +254,7 @@ class Assistant:
         edits: dict[str, Edit] = {}
         numbers = {}
         for old, found in objects.items():
-            numbers[old], begun = self.editing.new_object(opened, found.label)
-            begun[object_key(numbers[old])] = Edit(None, object_value(replace(found, id=numbers[old])))
+            numbers[old], begun = self.editing.new_object(opened, found.label, found.name, found.colour)
             edits |= {key: edit for key, edit in begun.items() if key not in edits}
         for annotation in annotations:
             made = replace(annotation, object=numbers[annotation.object])

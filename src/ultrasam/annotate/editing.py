@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
+from ultrasam.annotate.classes import checked_colour
 from ultrasam.annotate.document import AnnotatedObject, Annotation
 from ultrasam.annotate.frames import FrameCache
-from ultrasam.annotate.project import Gone, Opened, Project, checked_classes
+from ultrasam.annotate.project import Gone, Opened, Project
 from ultrasam.annotate.store import Applied, Conflict, Edit, Stored, Value
 from ultrasam.annotate.values import (
     SCAN,
@@ -35,6 +36,7 @@ from ultrasam.predict.session import Session
 
 # A tab asks for changes every other second; one that has not for so long is closed.
 TAB_SECONDS = 15.0
+PREVIEWS_KEPT = 32
 
 JSON = dict[str, Any]
 
@@ -90,6 +92,7 @@ class Editing:
         self._marks: dict[int, dict[str, tuple[int, JSON]]] = {}
         self._marks_lock = Lock()
         self._seen: dict[str, float] = {}
+        self._previews: dict[str, tuple[Any, Result | None]] = {}
 
     # What is there.
 
@@ -108,8 +111,9 @@ class Editing:
 
     def objects(self, scan: int) -> list[JSON]:
         """The objects of a scan in the order they were begun."""
+        names = self.project.classes.names()
         found = [
-            {**summary, "version": version}
+            {**vars(object_of(summary, names)), "version": version}
             for key, (version, summary) in self.marks(scan).items()
             if key.startswith("object/")
         ]
@@ -149,14 +153,21 @@ class Editing:
         opened = self.project.opened(target.scan, target.axis)
         prompted = self.frames.prompted(opened, target.frame)
         stored = self._current(target)
-        with prompted.lock:
-            self.resume(prompted.session, target, stored)
-            result = asked.give(prompted.session)
+        # A click mostly comes where its preview was: the answer is there already.
+        key = (target.scan, opened.axis, target.frame, target.object, target.base, asked)
+        known, result = self._previews.pop(target.client, (None, None))
+        if known != key or result is None:
+            with prompted.lock:
+                self.resume(prompted.session, target, stored)
+                result = asked.give(prompted.session)
         before = None if stored is None else annotation_of(self._key(target), stored)
         ends = asked.ends if asked.kind == "calliper" else () if before is None else before.calliper
         made = annotation_of_result(result, target.object or 0, target.frame, "prompt")
         made = replace(made, calliper=ends)
         if preview:
+            if len(self._previews) >= PREVIEWS_KEPT:
+                self._previews.clear()
+            self._previews[target.client] = key, result
             sent = sent_annotation(made, 0, opened.scan.spacing_of, result.mask)
             return self.answer(target.scan, target.frame, target.object, start) | {"annotations": [sent]}
         return self._keep(opened, target, made, result.logits, start)
@@ -212,9 +223,9 @@ class Editing:
         if stored is None:
             raise Gone(f"this scan has no object {target.object}")
         known = {name: changes[name] for name in ("label", "name", "colour") if name in changes}
-        changed = replace(object_of(stored.summary), **known)
-        self._check_object(changed)
-        return self.apply(target, {key: Edit(target.base, object_value(changed))}, start)
+        changed = replace(object_of(stored.summary, self.project.classes.names()), **known)
+        value = self._object_value(changed)
+        return self.apply(target, {key: Edit(target.base, value)}, start)
 
     def set_done(self, scan: int, done: bool, client: str) -> JSON:
         """Tick a scan as finished, or not."""
@@ -234,32 +245,17 @@ class Editing:
         """Make the step again that was taken back last; raises as `undo`."""
         return self._step(self.store.redo, scan, client, force)
 
-    def set_classes(self, classes: Sequence[Mapping[str, Any]]) -> list[JSON]:
-        """Take these as the classes. `was` of a class is its name before: its objects are renamed too."""
-        checked = checked_classes(classes)
-        names = {entry["name"] for entry in checked}
-        renamed = {entry["was"]: entry["name"].strip() for entry in classes if entry.get("was")}
-        for scan in self.project.entries:
-            used = {s["label"] for key, (_, s) in self.marks(scan).items() if key.startswith("object/")}
-            missing = {renamed.get(label, label) for label in used} - names
-            if missing:
-                place = self.project.entry(scan).place
-                raise UltrasamError(
-                    f"the class {sorted(missing)[0]} is used in {place}: rename it, or keep it"
-                )
-        for scan in self.project.entries if renamed else ():
-            edits = {}
-            for key, (version, summary) in self.marks(scan).items():
-                if (
-                    key.startswith("object/")
-                    and renamed.get(summary["label"], summary["label"]) != summary["label"]
-                ):
-                    changed = replace(object_of(summary), label=renamed[summary["label"]])
-                    edits[key] = Edit(version, object_value(changed))
-            if edits:
-                self.apply(Target(scan, -1, None, None, ""), edits, time.perf_counter())
-        self.store.set_setting("classes", checked)
-        return checked
+    def set_classes(self, classes: Sequence[Mapping[str, Any]]) -> None:
+        """Take these as the classes, see `Classes.change`; objects of a renamed class have the new name."""
+
+        def used_in(number: int) -> str | None:
+            for scan, entry in self.project.entries.items():
+                kept = (mark for key, (_, mark) in self.marks(scan).items() if key.startswith("object/"))
+                if any(mark["class"] == number for mark in kept):
+                    return entry.place
+            return None
+
+        self.project.classes.change(classes, used_in)
 
     # Shared with what is automatic.
 
@@ -275,13 +271,15 @@ class Editing:
         if before.mask.any() or before.prompts.count:
             session.resume(before.prompts, prior, float("nan") if before.score is None else before.score)
 
-    def new_object(self, opened: Opened, label: str | None) -> tuple[int, dict[str, Edit]]:
-        """The number of a new object, and the edits that begin it."""
+    def new_object(
+        self, opened: Opened, label: str | None, name: str = "", colour: str | None = None
+    ) -> tuple[int, dict[str, Edit]]:
+        """The number of a new object, and the edits that begin it; `label` None: of the first class."""
         scan = opened.entry.id
         number = self.store.next_number(scan)
-        begun = AnnotatedObject(number, label or self.project.classes[0]["name"])
-        self._check_object(begun)
-        edits = {object_key(number): Edit(None, object_value(begun))}
+        kind = self.project.classes.number(label)
+        begun = AnnotatedObject(number, "", name, colour)
+        edits = {object_key(number): Edit(None, object_value(begun, kind))}
         about = self.store.get(scan, SCAN)
         if opened.axis and (about is None or not about.value.get("axis")):
             kept = {} if about is None else dict(about.value)
@@ -383,13 +381,13 @@ class Editing:
     def _key(self, target: Target) -> str:
         return mask_key(target.object or 0, target.frame)
 
-    def _check_object(self, found: AnnotatedObject) -> None:
-        if found.label not in {entry["name"] for entry in self.project.classes}:
-            raise UltrasamError(f"there is no class {found.label!r:.60}: add it to the classes")
+    def _object_value(self, found: AnnotatedObject) -> Value:
+        """An object as it is kept. Raises UltrasamError for what an object cannot be."""
         if not isinstance(found.name, str) or len(found.name) > 80:
             raise UltrasamError("an object's name is a text of at most 80 letters")
         if found.colour is not None:
-            checked_classes([{"name": "object", "colour": found.colour}])
+            checked_colour(found.colour)
+        return object_value(found, self.project.classes.number(found.label))
 
 
 def annotation_of_result(result: Result, number: int, frame: int, origin: Any, doubt: str = "") -> Annotation:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from ultrasam.annotate.classes import Classes
 from ultrasam.annotate.document import AnnotatedScan
 from ultrasam.annotate.store import Store, Stored
 from ultrasam.annotate.values import SCAN, annotation_of, object_of, place_of
@@ -24,11 +24,7 @@ from ultrasam.io.inputs import find_scans
 from ultrasam.io.scan import Scan, kind_of, read_scan
 
 DATABASE = "annotate.sqlite"
-# Okabe and Ito's colours, told apart with every kind of colour blindness; black is left out.
-PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#bbbbbb")
-DEFAULT_CLASS = "object"
 OPENED_AT_ONCE = 8
-_COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
 class Gone(UltrasamError):
@@ -127,7 +123,10 @@ class Project:
         """A scan and all that is annotated in it, as plain values."""
         entry, items = self.entry(scan), self.store.items(scan)
         about = items[SCAN].value if SCAN in items else {}
-        objects = [object_of(stored.summary) for key, stored in items.items() if key.startswith("object/")]
+        names = self.classes.names()
+        objects = [
+            object_of(stored.summary, names) for key, stored in items.items() if key.startswith("object/")
+        ]
         annotations = [annotation_of(key, stored) for key, stored in _masks(items)]
         return AnnotatedScan(
             scan,
@@ -140,19 +139,20 @@ class Project:
         )
 
     @property
-    def classes(self) -> list[dict[str, Any]]:
-        """The classes in their order, each `name` and `colour`."""
-        found: list[dict[str, Any]] = self.store.setting("classes", [])
-        return found or [{"name": DEFAULT_CLASS, "colour": PALETTE[0]}]
+    def classes(self) -> Classes:
+        return Classes(self.store)
 
-    def add_classes(self, names: Sequence[str]) -> None:
-        """Those that are not there yet, at the end."""
-        classes = self.classes if self.store.setting("classes") else []
-        known = {found["name"] for found in classes}
-        for name in dict.fromkeys(names):
-            if name not in known:
-                classes.append({"name": name, "colour": PALETTE[len(classes) % len(PALETTE)]})
-        self.store.set_setting("classes", checked_classes(classes))
+    def to_export(self, scans: Iterable[int]) -> tuple[list[AnnotatedScan], list[str]]:
+        """Those of the scans in which something is annotated or that are finished, and the names of the
+        classes in order. Raises UltrasamError if there is none.
+        """
+        annotated = [self.annotated(scan) for scan in scans]
+        annotated = [found for found in annotated if found.annotations or found.done]
+        if not annotated:
+            raise UltrasamError("there is nothing to export yet: annotate an object first")
+        used = {found.label for scan in annotated for found in scan.objects}
+        kinds = [kind for kind in self.classes.all() if not kind.gone or kind.name in used]
+        return annotated, [kind.name for kind in kinds]
 
     @property
     def salt(self) -> bytes:
@@ -166,26 +166,6 @@ class Project:
 
 def _masks(items: Mapping[str, Stored]) -> Iterator[tuple[str, Stored]]:
     return ((key, stored) for key, stored in items.items() if place_of(key) is not None)
-
-
-def checked_classes(classes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The classes as they are kept. Raises UltrasamError for a name that is no text or there twice, for a
-    colour that is not #rrggbb, and for none at all.
-    """
-    found: list[dict[str, Any]] = []
-    for position, entry in enumerate(classes):
-        name = entry.get("name")
-        if not isinstance(name, str) or not name.strip() or len(name) > 80 or not name.isprintable():
-            raise UltrasamError("a class has a name of 1 to 80 letters")
-        colour = str(entry.get("colour") or PALETTE[position % len(PALETTE)]).lower()
-        if not _COLOUR.fullmatch(colour):
-            raise UltrasamError(f"the class {shown(name)} has no colour of the form #rrggbb")
-        found.append({"name": name.strip(), "colour": colour})
-    if not found:
-        raise UltrasamError("at least one class is needed")
-    if len({entry["name"] for entry in found}) < len(found):
-        raise UltrasamError("two classes have the same name: give each its own")
-    return found
 
 
 @contextmanager

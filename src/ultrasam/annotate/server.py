@@ -212,7 +212,7 @@ def _add_reading(app: FastAPI, desk: Desk) -> None:
                 "name": project.name,
                 "version": __version__,
                 "model": {"id": card.id, "name": card.name, "licence": card.licence},
-                "classes": sent_classes(project.classes),
+                "classes": sent_classes(project),
                 "scans": [_sent_entry(desk, scan) for scan in project.entries],
                 "formats": [vars(found) for found in formats()],
                 "problems": list(project.problems),
@@ -224,10 +224,13 @@ def _add_reading(app: FastAPI, desk: Desk) -> None:
         return _json(_sent_scan(editing, project.opened(scan, axis)))
 
     @app.get("/api/scans/{scan}/frames/{frame}.png")
-    def frame_png(scan: int, frame: int, axis: str | None = None, client: str = Client) -> Response:
+    def frame_png(
+        scan: int, frame: int, axis: str | None = None, ahead: bool = False, client: str = Client
+    ) -> Response:
         opened = project.opened(scan, axis)
         content = desk.frames.png(opened, frame)
-        desk.frames.encode_soon(opened, frame, client)
+        if not ahead:  # it is looked at, and not only fetched for later
+            desk.frames.encode_soon(opened, frame, client)
         return Response(content, media_type="image/png")
 
     @app.get("/api/scans/{scan}/frames/{frame}")
@@ -298,8 +301,8 @@ def _add_steps(app: FastAPI, desk: Desk) -> None:
 
     @app.put("/api/classes")
     def set_classes(sent: SentClasses) -> Response:
-        classes = editing.set_classes([entry.model_dump(exclude_none=True) for entry in sent.classes])
-        return _json({"classes": sent_classes(classes)})
+        editing.set_classes([entry.model_dump(exclude_none=True) for entry in sent.classes])
+        return _json({"classes": sent_classes(desk.project)})
 
 
 def _add_long_work(app: FastAPI, desk: Desk) -> None:
@@ -351,11 +354,7 @@ def export_to(desk: Desk, format: str, scans: list[int], folder: Path, options: 
     """Write the annotations of scans into a new folder, and return the one file to send: a zip of several."""
     out = folder / "out"
     out.mkdir()
-    annotated = [desk.project.annotated(scan) for scan in scans]
-    annotated = [found for found in annotated if found.annotations or found.done]
-    if not annotated:
-        raise UltrasamError("there is nothing to export yet: annotate an object first")
-    names = [entry["name"] for entry in desk.project.classes]
+    annotated, names = desk.project.to_export(scans)
     done = export(format, annotated, out, options, names, model_entry(desk.frames.model))
     if not done.files:
         raise UltrasamError("; ".join(done.remarks)[:500] or "nothing could be exported")
@@ -386,11 +385,11 @@ def _json(content: Mapping[str, Any]) -> Response:
     return Response(json.dumps(content, allow_nan=False), media_type="application/json")
 
 
-def sent_classes(classes: list[JSON]) -> list[JSON]:
+def sent_classes(project: Project) -> list[JSON]:
     """The classes with the keys that choose the first nine."""
     return [
-        {**entry, "key": str(position) if position <= 9 else None}
-        for position, entry in enumerate(classes, start=1)
+        {"name": found.name, "colour": found.colour, "key": str(position) if position <= 9 else None}
+        for position, found in enumerate(project.classes.offered(), start=1)
     ]
 
 

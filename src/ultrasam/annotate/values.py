@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from math import isfinite, isqrt
 from typing import Any
 
@@ -91,12 +90,15 @@ def prompts_of_entry(entry: Mapping[str, Any]) -> Prompts:
     )
 
 
-def object_value(found: AnnotatedObject) -> Value:
-    return Value({"label": found.label, "name": found.name, "colour": found.colour}, asdict(found))
+def object_value(found: AnnotatedObject, number: int) -> Value:
+    """An object as it is kept, with the number of its class in place of the name."""
+    kept = {"id": found.id, "class": number, "name": found.name, "colour": found.colour}
+    return Value(kept, kept)
 
 
-def object_of(summary: Mapping[str, Any]) -> AnnotatedObject:
-    return AnnotatedObject(summary["id"], summary["label"], summary["name"], summary["colour"])
+def object_of(kept: Mapping[str, Any], names: Mapping[int, str]) -> AnnotatedObject:
+    """The object that `object_value` kept; `names` are those of the classes."""
+    return AnnotatedObject(kept["id"], names[kept["class"]], kept["name"], kept["colour"])
 
 
 def pack_logits(logits: FloatArray) -> bytes:

@@ -89,7 +89,7 @@ def run(args: Namespace) -> int:
             remark(problem)
         names = [name.strip() for text in args.classes or () for name in text.split(",") if name.strip()]
         if names:
-            project.add_classes(names)
+            project.classes.add(names)
         model = _model(args)
         problems = _prepare(args, project, model)
         if formats:
@@ -176,12 +176,8 @@ def _export(args: Namespace, project: Project, model: Model, formats: list[str])
     from ultrasam.predict.frames import model_entry
 
     out = ensure_writable_dir(args.out)
-    scans = [project.annotated(scan) for scan in project.entries]
-    scans = [scan for scan in scans if scan.annotations or scan.done]
-    if not scans:
-        raise UltrasamError(f"nothing is annotated in {shown(args.path)} yet: there is nothing to export")
+    scans, names = project.to_export(project.entries)
     options = ExportOptions(args.segmentation, args.pseudonymise, project.salt)
-    names = [entry["name"] for entry in project.classes]
     files: list[Path] = []
     remarks: list[str] = []
     for name in formats:

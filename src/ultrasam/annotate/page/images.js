@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { emit, state } from "./state.js";
+import { loadFrame } from "./store.js";
 
 const BYTES = 200e6;
 const AHEAD = 12; // frames in the direction of the last step
@@ -66,6 +67,7 @@ function fetchAhead() {
     if (there < 0 || there >= scan.frames || bitmaps.has(there) || loading.has(there) || failed.has(there))
       continue;
     ahead++;
+    loadFrame(there).catch(() => {}); // its masks too, or they would come late when the clip plays
     const mine = abort;
     void load(there, true).finally(() => {
       if (mine !== abort) return;

@@ -170,7 +170,7 @@ export function keysOf(action) {
 const writes = (element) =>
   element instanceof HTMLTextAreaElement ||
   element instanceof HTMLSelectElement ||
-  (element instanceof HTMLInputElement && !["checkbox", "radio", "button", "range"].includes(element.type));
+  (element instanceof HTMLInputElement && !["checkbox", "radio", "button", "range", "color"].includes(element.type));
 
 /** @param {Element|null} element a slider keeps the keys that move it */
 const slides = (element) => element instanceof HTMLInputElement && element.type === "range";
@@ -246,12 +246,16 @@ export function startKeys(actions) {
     }
     button.addEventListener("click", () => actions[action]?.(""));
   }
-  // After a mouse or finger the keys belong to the image again; a keyboard user stays on the button.
-  document.addEventListener("click", (event) => {
-    const button = event.target instanceof Element && event.target.closest("button");
-    if (button && event.detail > 0 && !dialogOpen() && !button.closest("[popover]"))
-      canvas.focus({ preventScroll: true });
-  });
+  // After a mouse or finger the keys belong to the image again; a keyboard user stays on the button. It happens
+  // before the button acts: a dialog then gives the focus back to the image.
+  document.addEventListener(
+    "click",
+    (event) => {
+      const button = event.target instanceof Element && event.target.closest("button");
+      if (button && event.detail > 0 && !button.closest("dialog, [popover]")) canvas.focus({ preventScroll: true });
+    },
+    { capture: true },
+  );
 }
 
 /** The table as the help shows it. */

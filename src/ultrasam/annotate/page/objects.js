@@ -116,6 +116,7 @@ function drawCurrent() {
   const name = byId("object-name", HTMLInputElement);
   if (document.activeElement !== name) name.value = object.name;
   name.placeholder = nameOf({ ...object, name: "" });
+  byId("object-colour", HTMLInputElement).value = colourOf(object).toLowerCase();
   const annotation = annotationOf(state.frame, object.id);
   const doubt = byId("doubt", HTMLElement);
   const low = annotation && annotation.score !== null && annotation.score < LOW_SCORE;
@@ -185,6 +186,10 @@ function drawAll() {
 let asked;
 
 export function startObjects() {
+  byId("object-colour", HTMLInputElement).addEventListener("change", (event) => {
+    const colour = /** @type {HTMLInputElement} */ (event.target).value;
+    if (state.target.id !== null) changeObject(state.target.id, { colour });
+  });
   const name = byId("object-name", HTMLInputElement);
   name.addEventListener("change", () => {
     const object = objectOf(state.target.id);

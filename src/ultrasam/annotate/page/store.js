@@ -23,6 +23,11 @@ export function forgetFrames() {
  */
 export function loadFrame(frame) {
   if (state.frames.has(frame)) return Promise.resolve();
+  if (state.scan && !state.scan.timeline.some((mark) => mark.frame === frame)) {
+    keep(frame, []); // nothing to ask for: most frames of a clip are empty
+    if (frame === state.frame) emit("annotations");
+    return Promise.resolve();
+  }
   const under = loading.get(frame);
   if (under) return under;
   const started = fetchFrame(frame).finally(() => {
