@@ -47,6 +47,7 @@ class Verb:
 
 VERBS = {
     "segment": Verb("ultrasam.cli.segment", "image and prompts in; mask, overlay and COCO JSON out"),
+    "track": Verb("ultrasam.cli.track", "objects of one frame followed through a clip or a volume"),
     "annotate": Verb(
         "ultrasam.cli.annotate", "a page to annotate images, clips and volumes, and exports", extra="annotate"
     ),

@@ -31,11 +31,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ultrasam.cli.head import add_head_arguments, head_settings, load_head
 from ultrasam.cli.options import add_axis, add_engine, add_images, add_keep_embeddings
+from ultrasam.cli.prompts import add_prompts, asks_of, has_prompts
 from ultrasam.cli.terminal import remark
 from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
-    from ultrasam.core.prompts import Point
     from ultrasam.io.scan import Scan
     from ultrasam.predict.automatic import Automatic
     from ultrasam.predict.decode import Result
@@ -49,19 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="image or DICOM files, folders, patterns, or one COCO file"
     )
-    parser.add_argument(
-        "--point", action="append", metavar="X,Y", help="a click on the object; may be repeated"
-    )
-    parser.add_argument(
-        *("--not",), dest="negative", action="append", metavar="X,Y", help="a click on what must be left out"
-    )
-    parser.add_argument("--box", action="append", metavar="X0,Y0,X1,Y1", help="a box around an object")
-    parser.add_argument(
-        "--calliper",
-        action="append",
-        metavar="X0,Y0,X1,Y1,X2,Y2,X3,Y3",
-        help="two diameters of an object: both ends of the long, then of the short axis",
-    )
+    add_prompts(parser)
     parser.add_argument(
         "--auto", action="store_true", help="find objects without prompts, to be reviewed by a person"
     )
@@ -171,7 +159,7 @@ def run(args: Namespace) -> int:
             raise UltrasamError("a COCO file is the only input: name its images' folder with --images DIR")
         if args.auto:
             raise UltrasamError("a COCO file brings its own prompts: leave out --auto, or name the images")
-        if args.point or args.negative or args.box or args.calliper:
+        if has_prompts(args):
             raise UltrasamError("a COCO file brings its own prompts: leave out --point, --box and the like")
         if args.frame is not None or args.frames is not None:
             raise UltrasamError("the key `frame` of an image in the COCO file says which: leave out --frame")
@@ -356,32 +344,11 @@ def versions() -> dict[str, str]:
 
 
 def _asks_of(args: Namespace) -> list[Ask]:
-    """One for each object. Raises UltrasamError for what is no number and for prompts that do not go together
-    (see above).
-    """
-    from ultrasam.core.prompts import Prompts
-    from ultrasam.predict.frames import Ask
-
-    if args.auto:
-        if args.point or args.negative or args.box or args.calliper:
-            raise UltrasamError("--auto takes no prompts: leave out --auto, or --point, --box and the like")
-        return []
-    boxes = [_numbers("--box", text, 4) for text in args.box or []]
-    callipers = [_pairs(_numbers("--calliper", text, 8)) for text in args.calliper or []]
-    positive = _pairs(sum((_numbers("--point", text, 2) for text in args.point or []), ()))
-    negative = _pairs(sum((_numbers("--not", text, 2) for text in args.negative or []), ()))
-    if not (boxes or callipers or positive):
-        missing = "--not alone does not say what to segment" if negative else "nothing to segment"
-        raise UltrasamError(f"{missing}: add --point x,y or --box x0,y0,x1,y1 (in pixels), or --auto")
-    if len(boxes) + len(callipers) > 1 and (positive or negative):
-        raise UltrasamError(
-            "clicks with several boxes do not say which object they mean: run once per object"
-        )
-    points = tuple(positive + negative)
-    labels = (True,) * len(positive) + (False,) * len(negative)
-    asks = [Ask(Prompts(points, labels, (x0, y0, x1, y1))) for x0, y0, x1, y1 in boxes]
-    asks += [Ask(Prompts(points, labels), (p0, p1, p2, p3)) for p0, p1, p2, p3 in callipers]
-    return asks or [Ask(Prompts(points, labels))]
+    if not args.auto:
+        return asks_of(args, "--auto")
+    if has_prompts(args):
+        raise UltrasamError("--auto takes no prompts: leave out --auto, or --point, --box and the like")
+    return []
 
 
 def _automatic_of(args: Namespace) -> Automatic | None:
@@ -397,24 +364,6 @@ def _automatic_of(args: Namespace) -> Automatic | None:
     if args.protocol == "paper":
         raise UltrasamError("the protocol paper takes points and boxes: leave out --auto")
     return Automatic(**given).checked()
-
-
-def _pairs(numbers: tuple[float, ...]) -> list[Point]:
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
-
-
-def _numbers(option: str, text: str, count: int) -> tuple[float, ...]:
-    from ultrasam.core.files import shown
-
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != count:
-        raise UltrasamError(
-            f"{option} {shown(text)}: expected {count} numbers with commas between them, no spaces"
-        )
-    return values
 
 
 def _line(summary: dict[str, Any]) -> str:

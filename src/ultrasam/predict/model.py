@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,9 @@ from ultrasam.predict.refine import DEFAULT_REFINE, EncodedFrame, checked_refine
 from ultrasam.predict.session import Session
 from ultrasam.zoo.card import Card
 from ultrasam.zoo.store import DEFAULT_MODEL, Weights, find, home, tell_licence
+
+if TYPE_CHECKING:
+    from ultrasam.predict.tracking import Direction, Guard, TrackAll
 
 # A path, an opened scan, or an array (H, W) or (H, W, 3) uint8.
 Source = str | os.PathLike[str] | Scan | NDArray[Any]
@@ -220,6 +223,38 @@ class Model:
         proposals = self.head.propose(image, least)
         encoded = self._encoded(image, regions, refine, crop)
         return outline_proposals(encoded, proposals, self.head.classes, settings)
+
+    def track(
+        self,
+        source: str | os.PathLike[str] | Scan,
+        frame: int = 0,
+        *,
+        masks: Sequence[NDArray[np.bool_]] = (),
+        boxes: PerObject | None = None,
+        points: PerObject | None = None,
+        labels: PerObject | None = None,
+        direction: Direction = "both",
+        guard: Guard | None = None,
+    ) -> TrackAll:
+        """Follow objects of one frame through a clip or volume; iterate over what it returns.
+
+        The objects are `masks` (H, W) bool of the frame, and after them those that are prompted by `boxes`,
+        `points` and `labels`, each as one entry of `predict`; they are called "object-1", "object-2" ... Each
+        step gives the `Tracked` objects of one frame, first back, then forward; `stops` says at the end why
+        each ended, `anchors` holds the masks that it began with. To correct an object on another frame, use
+        `ultrasam.predict.tracking.TrackAll` with both masks. Raises UltrasamError for a frame, mask or prompt
+        that cannot be used, and where a prompt finds nothing.
+        """
+        from ultrasam.predict.tracking import Guard, TrackAll  # which needs this module
+
+        scan = source if isinstance(source, Scan) else read_scan(source)
+        image, _ = opened(scan, frame)
+        objects = objects_of(boxes, points, labels)
+        still = replace(scan, frames=[image])
+        results = self._predict(still, objects, DEFAULT_REFINE, DEFAULT_CROP, DEFAULT_PROTOCOL)
+        found = [*masks, *(result.mask for result in results)]
+        anchors = {f"object-{place}": {frame % len(scan.frames): m} for place, m in enumerate(found, start=1)}
+        return TrackAll(self, scan, anchors, direction=direction, guard=guard or Guard())
 
     def _predict(
         self, source: Source, objects: list[Prompts], refine: str, crop: str, protocol: str

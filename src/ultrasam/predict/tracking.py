@@ -1,10 +1,10 @@
 """Objects followed from frame to frame through a clip or a volume, each until it drifts or is known by hand.
 
-From one frame to the next a mask is moved as the image under it has moved (`motion`). The model sees it there as
-the mask of the round before, and is asked with its box and then with a click at its inmost point. The box is
-drawn towards the size that the object began with: a mask nearly fills its box, so without this it shrinks or
-grows from frame to frame. The way and the guard's defaults were chosen by `benchmarks/tracking.py`; the figures
-are in the documentation, under Results.
+From one frame to the next a mask is moved as the image under it has moved (`motion`). The model sees it there
+as the mask of the round before, and is asked with its box and then with a click at its inmost point. The box
+is drawn towards the size that the object began with: a mask nearly fills its box, so without this it shrinks
+or grows from frame to frame. The way and the guard's defaults were chosen by `benchmarks/tracking.py`; the
+figures are in the documentation, under Results.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ DIRECTIONS = ("both", "forward", "back")
 Shift = tuple[int, int]
 StopKind = Literal["drift", "lost", "anchor", "end", "unreadable"]
 
-# How much wider and higher the box is than the mask, at each side: a little, and more where the mask is smaller
-# than at the start, less where it is larger, within a limit.
+# How much wider and higher the box is than the mask, at each side: a little, and more where the mask is
+# smaller than at the start, less where it is larger, within a limit.
 _WIDER = 0.02
 _BACK = 0.5
 _MOST = 0.08
@@ -56,8 +56,8 @@ _EVEN = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """Where an object should be on the next frame: `mask` (H, W) bool, and how much the image there is like the
-    one under the mask before: `match`, a correlation of at most 1.
+    """Where an object should be on the next frame: `mask` (H, W) bool, and how much the image there is like
+    the one under the mask before: `match`, a correlation of at most 1.
     """
 
     mask: BoolArray
@@ -95,15 +95,15 @@ class Guard:
 
     `score` is the least predicted IoU, 0 to 1. `area` is the largest factor (1 or more) by which the area may
     grow or shrink from one frame to the next, and `total` the largest against the frame where tracking began.
-    `overlap` is the least IoU, 0 to 1, with the mask of the frame before, moved with the image. `match` is the
-    least correlation, -1 to 1, of the image around the object with that of the frame before: it shows a jump
-    to another scene. The loosest values, 0, -1 and infinity, ask for nothing; a mask without a pixel stops
-    always.
+    `overlap` is the least IoU, 0 to 1, with the mask of the frame before, moved with the image. `match` is
+    the least correlation, -1 to 1, of the image around the object with that of the frame before: it shows a
+    jump to another scene. The loosest values, 0, -1 and infinity, ask for nothing; a mask without a pixel
+    stops always.
     """
 
     score: float = 0.7
-    area: float = 1.4
-    overlap: float = 0.3
+    area: float = 1.5
+    overlap: float = 0.2
     total: float = 2.0
     match: float = 0.6
 
