@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +234,93 @@ def test_a_tab_that_closes_while_it_tracks_leaves_a_server_that_works(tmp_path: 
         marks = http.get(f"/api/scans/{scan}").json()["timeline"]
         assert marks[0]["origin"] == "prompt" and 4 <= len(marks) < 200
         assert click(http, scan, 0, 60, 50, first)["version"] > first["version"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    junk = disk / "junk"
+    with junk.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    return junk
+
+
+def test_on_a_full_disk_all_that_was_kept_stays_and_can_be_taken_out(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    (tmp_path / "scans").mkdir()
+    write_clip(tmp_path / "scans" / "clip.tif", 40, 0.5)
+    with Server(tmp_path / "scans", "--project", str(small_disk)) as server:
+        http = signed_in(server)
+        kept = click(http, 1, 0, 90, 96)
+        junk = fill(small_disk)
+        answers = []
+        for step in range(40):  # the journal may still have some room
+            body = {
+                "object": 1,
+                "base": kept["version"],
+                "prompt": {"kind": "click", "x": 80 + step / 4, "y": 96},
+            }
+            answers.append(http.post("/api/scans/1/frames/0/prompt", json=body))
+            if answers[-1].status_code != 200:
+                break
+            kept = answers[-1].json()["annotations"][0]
+        assert answers[-1].status_code == 507 and "disk is full" in answers[-1].json()["error"]
+        tracked = http.post("/api/scans/1/track", json={"frame": 0})
+        assert (
+            tracked.status_code == 200
+            and "disk is full" in json.loads(tracked.text.splitlines()[-1])["error"]
+        )
+        assert http.get("/api/scans/1/frames/0").json()["annotations"] == [kept]
+        assert len(http.get("/api/export?format=coco").json()["annotations"]) >= 1
+        junk.unlink()
+        click(http, 1, 0, 100, 96, kept)
+        code, errors = server.stop()
+        assert code == 0 and "Traceback" not in errors
+
+
+def test_ctrl_c_ends_a_run_of_tracking_at_once(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    write_clip(tmp_path / "scans" / "clip.tif", 300, 0.2)
+    with Server(tmp_path / "scans") as server:
+        http = signed_in(server)
+        click(http, 1, 0, 90, 96)
+        with http.stream("POST", "/api/scans/1/track", json={"frame": 0}) as lines:
+            next(lines.iter_lines())
+            code, errors = server.stop()
+        assert (code, errors.count("Traceback")) == (0, 0), errors
+        assert "every step is kept" in errors
+
+
+def test_a_file_is_imported_once_by_the_command(folder: Path, tmp_path: Path) -> None:
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 128, "height": 96}],
+        "categories": [{"id": 1, "name": "nerve"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [30, 20, 40, 20]}],
+    }
+    (tmp_path / "draft.json").write_text(json.dumps(coco))
+    words = (
+        "annotate",
+        folder,
+        "--import",
+        tmp_path / "draft.json",
+        "--export",
+        "csv",
+        "--out",
+        tmp_path / "out",
+    )
+    assert "took 1 objects" in ultrasam(*words).stderr
+    again = ultrasam(*words)
+    assert again.returncode == 0 and "was imported before" in again.stderr
+    assert len((tmp_path / "out" / "measurements.csv").read_text().splitlines()) == 2

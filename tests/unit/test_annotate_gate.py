@@ -186,7 +186,9 @@ def test_addresses_that_are_fine() -> None:
 def test_the_hosts_that_are_served() -> None:
     assert keys_for(Address(), 81).hosts == {"127.0.0.1:81", "localhost:81", "[::1]:81"}
     named = keys_for(Address("0.0.0.0", names=("Scanner.local",), password=PASSWORD), 80)
-    assert named.hosts == {"scanner.local:80", "scanner.local"}
+    local = {"127.0.0.1", "localhost", "[::1]"}  # this computer reaches it too
+    assert named.hosts == {f"{n}:80" for n in ("scanner.local", *local)} | {"scanner.local"} | local
+    assert "[fe80::1]:81" in keys_for(Address("FE80::1", password=PASSWORD), 81).hosts
     assert keys_for(Address(), 1).token != keys_for(Address(), 1).token
 
 
@@ -198,3 +200,24 @@ def test_a_taken_port_is_replaced_unless_it_was_asked_for() -> None:
             listen(Address(port=taken))
     finally:
         first.close()
+
+
+@pytest.mark.parametrize(
+    "others",
+    ['prefs={"a": 1}', "foo", "a[b]=1", "name=J\u00e9r\u00f4me K", "ultrasam-8321=of-an-earlier-run", ";;="],
+)
+def test_cookies_of_other_programs_do_not_lock_out(opened: Any, others: str) -> None:
+    http, keys = opened()
+    header = f"{others}; {keys.cookie_name}={keys.cookie}; more=1".encode("latin-1")
+    assert http.get("/api/project", headers=[(b"cookie", header)]).status_code == 200
+
+
+def test_a_login_that_waits_with_its_password_is_counted_too(opened: Any) -> None:
+    http, _ = opened(PASSWORD)
+
+    def late(number: int) -> Iterator[bytes]:
+        yield b"password="
+        yield b"guess%d" % number
+
+    answers = [http.post("/login", content=late(number)).status_code for number in range(30)]
+    assert answers == [401] * gate.MAX_ATTEMPTS + [429] * (30 - gate.MAX_ATTEMPTS)

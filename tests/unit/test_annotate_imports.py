@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_skipped_and_named() -> None:
             entry(8, 4, mask=blob()),
         ],
     )
-    words = ["25 x 20", "no frame 6", "no frame -1", "empty", "do not add up", "has size", "crowd"]
+    words = ["25 x 20", "no frame 6", "no such frame", "empty", "do not add up", "has size", "crowd"]
     assert len(found.skipped) == len(words)
     for word, reason in zip(words, found.skipped, strict=True):
         assert word in reason
@@ -243,3 +243,15 @@ def test_a_malformed_file_is_one_sentence(content: bytes, complaint: str) -> Non
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UltrasamError, match=r"gone\.json does not exist"):
         read_annotations(tmp_path / "gone.json", PLACES, size_of)
+
+
+@pytest.mark.parametrize("frame", ["3", 1.5, float("nan"), 1e308, True, [1], -1])
+def test_an_odd_number_of_a_frame_is_no_frame_0(frame: Any) -> None:
+    found = read([image(1, "b/clip.dcm", frame=frame)], [entry(1, 1, mask=blob())])
+    assert found.scans == {} and "no such frame" in found.skipped[0]
+
+
+def test_a_whole_number_with_a_point_is_a_frame() -> None:
+    found = read([image(1, "b/clip.dcm", frame=3.0)], [entry(1, 1, mask=blob())])
+    ((_, (annotation,)),) = found.scans.values()
+    assert annotation.frame == 3

@@ -16,6 +16,7 @@ from ultrasam.annotate.assist import TrackRequest
 from ultrasam.annotate.editing import Asked, Target
 from ultrasam.annotate.project import open_project
 from ultrasam.annotate.server import make_desk
+from ultrasam.annotate.store import By
 from ultrasam.core.masks import run_lengths
 
 
@@ -86,7 +87,8 @@ def test_a_preview_keeps_nothing(tab: Tab) -> None:
     scan = tab.scan("a.png")
     shown = tab.prompt(scan, 0, None, kind="click", x=40, y=60, preview=True)
     assert mask_of(shown["annotations"][0]).any() and shown["annotations"][0]["version"] == 0
-    assert tab.annotations(scan, 0) == [] and shown["objects"] == [] and shown["undo"] == 0
+    about = tab.call("GET", f"/api/scans/{scan}")
+    assert tab.annotations(scan, 0) == [] and about["objects"] == [] and about["undo"] == 0
     kept = tab.click(scan, 0, 40, 60)
     tab.prompt(scan, 0, kept, kind="click", x=90, y=60, preview=True)
     assert tab.annotations(scan, 0) == [kept]
@@ -105,6 +107,15 @@ def test_a_drawn_mask_is_kept_to_the_pixel_and_refined_by_the_next_click(tab: Ta
     assert made["objects"][0]["label"] == "vessel"
     clicked = tab.click(scan, 0, 110, 80, annotation)
     assert mask_of(clicked)[15:45, 30:80].all() and mask_of(clicked)[80, 110]
+
+
+def applied(timeline: list[Any], change: Any) -> list[Any]:
+    """The timeline after a change, as the page brings it up to date."""
+    places = {(mark["object"], mark["frame"]): mark for mark in timeline}
+    for gone in change["removed"]:
+        places.pop((gone["object"], gone["frame"]), None)
+    places |= {(mark["object"], mark["frame"]): mark for mark in change["marks"]}
+    return sorted(places.values(), key=lambda mark: (mark["frame"], mark["object"]))
 
 
 def test_undo_and_redo_of_every_kind_of_step(tab: Tab) -> None:
@@ -131,15 +142,19 @@ def test_undo_and_redo_of_every_kind_of_step(tab: Tab) -> None:
     remember()
     tab.call("DELETE", f"/api/scans/{scan}/frames/0/objects/{first['object']}?base={first['version']}")
     remember()
-    tab.call("DELETE", f"/api/scans/{scan}/objects/{other['object']}")
+    seq = tab.call("GET", f"/api/scans/{scan}")["seq"]
+    tab.call("DELETE", f"/api/scans/{scan}/objects/{other['object']}?seq={seq}")
     remember()
+    shown = states[-1][3]
     for state in reversed(states[:-1]):
         answer = tab.call("POST", f"/api/scans/{scan}/undo", {})
         about = tab.call("GET", f"/api/scans/{scan}")
         names = [{k: v for k, v in found.items() if k != "version"} for found in about["objects"]]
         assert ([tab.annotations(scan, frame) for frame in (0, 3)], names) == state[:2]
         assert (about["done"], about["timeline"]) == state[2:]
-        assert answer["timeline"] == about["timeline"] and answer["undo"] == about["undo"]
+        assert answer["undo"] == about["undo"] and answer["timeline"] is None
+        shown = applied(shown, answer)
+        assert shown == about["timeline"]
     assert tab.call("POST", f"/api/scans/{scan}/undo", {})["undo"] == 0
     for state in states[1:]:
         tab.call("POST", f"/api/scans/{scan}/redo", {})
@@ -233,7 +248,7 @@ def test_accepting_a_mask_makes_it_a_person_s(clip: Tab) -> None:
     assert tracked["origin"] == "tracked"
     body = {"object": start["object"], "base": tracked["version"]}
     accepted = clip.call("POST", "/api/scans/1/frames/1/accept", body)["annotations"][0]
-    assert (accepted["origin"], accepted["doubt"]) == ("prompt", "")
+    assert (accepted["origin"], accepted["doubt"], accepted["checked"]) == ("tracked", "", True)
     assert accepted["mask"] == tracked["mask"]
     lines = clip.track(1, frame=0)
     assert [line["frame"] for line in lines[:-1]] == [] and lines[-1]["stopped"][0]["frame"] == 1
@@ -263,8 +278,10 @@ def test_tracking_fills_the_clip_and_stops_at_what_a_person_made(clip: Tab) -> N
         *((frame, "tracked") for frame in range(1, 6)),
         (6, "prompt"),
     ]
-    assert len(clip.call("POST", "/api/scans/1/undo", {})["timeline"]) == 2
-    assert len(clip.call("POST", "/api/scans/1/redo", {})["timeline"]) == 7
+    assert len(clip.call("POST", "/api/scans/1/undo", {})["removed"]) == 5
+    assert len(clip.call("GET", "/api/scans/1")["timeline"]) == 2
+    assert len(clip.call("POST", "/api/scans/1/redo", {})["marks"]) == 5
+    assert len(clip.call("GET", "/api/scans/1")["timeline"]) == 7
     # What is tracked is replaced by what is tracked again from a corrected frame; the correction stays.
     before = clip.annotations(1, 3)[0]
     corrected = clip.prompt(1, 2, clip.annotations(1, 2)[0], kind="box", box=[55, 65, 120, 130])
@@ -281,10 +298,10 @@ def test_what_another_tab_does_meanwhile_is_not_replaced(tmp_path: Path) -> None
     with open_project(tmp_path) as project:
         desk = make_desk(project, ultrasam.load(threads=1))
         asked = Asked("click", (90.0, 96.0))
-        desk.editing.prompt(Target(1, 0, None, None, "me"), asked)
-        lines = desk.assistant.track(TrackRequest(1, 0, "me"))
+        desk.editing.prompt(Target(1, 0, None, None, By("me")), asked)
+        lines = desk.assistant.track(TrackRequest(1, 0, By("me")))
         assert next(lines)["frame"] == 1
-        theirs = desk.editing.prompt(Target(1, 3, 1, None, "them"), Asked("click", (96.0, 96.0)))
+        theirs = desk.editing.prompt(Target(1, 3, 1, None, By("them")), Asked("click", (96.0, 96.0)))
         rest = list(lines)
         assert [line["frame"] for line in rest[:-1]] == [2]
         assert [(stop["frame"], stop["kind"]) for stop in rest[-1]["stopped"]] == [(3, "changed")]
@@ -298,10 +315,10 @@ def test_undoing_a_run_that_goes_on_ends_it(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip.tif", 8, 2.0)
     with open_project(tmp_path) as project:
         desk = make_desk(project, ultrasam.load(threads=1))
-        desk.editing.prompt(Target(1, 0, None, None, "me"), Asked("click", (90.0, 96.0)))
-        lines = desk.assistant.track(TrackRequest(1, 0, "me"))
+        desk.editing.prompt(Target(1, 0, None, None, By("me")), Asked("click", (90.0, 96.0)))
+        lines = desk.assistant.track(TrackRequest(1, 0, By("me")))
         next(lines)
-        desk.editing.undo(1, "me")
+        desk.editing.undo(1, By("me"))
         assert [line for line in lines if "frame" in line] == []
         assert len(desk.editing.timeline(1)) == 1
         desk.frames.close()
@@ -344,7 +361,7 @@ def test_classes_can_be_added_and_renamed_but_not_lost(tab: Tab) -> None:
     tab.call("POST", f"/api/scans/{scan}/undo", {})
     assert tab.call("POST", f"/api/scans/{scan}/redo", {})["objects"][0]["label"] == "artery"
     # A class that no object has may go; an undo may bring its objects back all the same.
-    tab.call("DELETE", f"/api/scans/{scan}/objects/1")
+    tab.call("DELETE", f"/api/scans/{scan}/objects/1?seq=0")
     tab.call("PUT", path, {"classes": [{"name": "vein"}]})
     assert tab.call("POST", f"/api/scans/{scan}/undo", {})["objects"][0]["label"] == "artery"
     assert [c["name"] for c in tab.call("GET", "/api/project")["classes"]] == ["vein"]
@@ -382,7 +399,7 @@ def test_what_is_not_there_is_said_so(tab: Tab) -> None:
     scan = tab.scan("a.png")
     for path in ("/api/scans/999", f"/api/scans/{scan}/frames/1", f"/api/scans/{scan}/frames/-1.png"):
         assert tab.call("GET", path, None, 404)["code"] == "gone"
-    assert tab.call("DELETE", f"/api/scans/{scan}/objects/3", None, 404)["code"] == "gone"
+    assert tab.call("DELETE", f"/api/scans/{scan}/objects/3?seq=0", None, 404)["code"] == "gone"
     torn = tab.scan("torn.png")
     told = tab.call("GET", f"/api/scans/{torn}", None, 422)["error"]
     assert told.startswith("torn.png is damaged") and "/" not in told

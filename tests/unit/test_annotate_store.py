@@ -16,8 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ultrasam.annotate.store import Conflict, Edit, NotKept, OthersChange, Store, Value
+from ultrasam.annotate.store import By, Conflict, Edit, NotKept, OthersChange, Store, Value
 from ultrasam.core.errors import UltrasamError
+
+ME = By("a")
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def value(number: int) -> Value:
 def put(store: Store, scan: int, key: str, number: int | None, client: str = "a") -> None:
     before = store.get(scan, key)
     edit = Edit(None if before is None else before.version, None if number is None else value(number))
-    store.apply(scan, client, {key: edit}, {"frame": 3})
+    store.apply(scan, By(client), {key: edit}, {"frame": 3})
 
 
 def content(store: Store, scan: int) -> dict[str, int]:
@@ -56,7 +58,7 @@ def test_scans_keep_their_numbers_and_are_apart(store: Store, tmp_path: Path) ->
     first, second = store.scan("a.png"), store.scan("b.png")
     assert first != second and store.scan("a.png") == first
     put(store, first, "k", 1)
-    assert store.get(second, "k") is None and store.undo(second, "a") is None
+    assert store.get(second, "k") is None and store.undo(second, ME) is None
     assert [store.next_number(first), store.next_number(first), store.next_number(second)] == [1, 2, 1]
 
 
@@ -90,14 +92,14 @@ def test_undo_and_redo_are_those_of_a_list_of_states(
                 before = store.get(scan, key)
                 base = None if before is None else before.version
                 edits[key] = Edit(base, None if number is None else value(number))
-            store.apply(scan, "a", edits)
+            store.apply(scan, ME, edits)
             states = [*states[: place + 1], state]
             place += 1
         elif kind == "undo":
-            assert (store.undo(scan, "a") is None) == (place == 0)
+            assert (store.undo(scan, ME) is None) == (place == 0)
             place = max(0, place - 1)
         else:
-            assert (store.redo(scan, "a") is None) == (place == len(states) - 1)
+            assert (store.redo(scan, ME) is None) == (place == len(states) - 1)
             place = min(len(states) - 1, place + 1)
         assert content(store, scan) == states[place]
         assert store.steps(scan) == (place, len(states) - 1 - place)
@@ -115,20 +117,20 @@ def test_a_step_based_on_something_old_changes_nothing(store: Store) -> None:
     assert seen is not None
     put(store, scan, "a", 2, "other")
     with pytest.raises(Conflict):
-        store.apply(scan, "a", {"b": Edit(None, value(5)), "a": Edit(seen.version, value(3))})
+        store.apply(scan, ME, {"b": Edit(None, value(5)), "a": Edit(seen.version, value(3))})
     assert content(store, scan) == {"a": 2}
     assert store.steps(scan) == (2, 0)
     with pytest.raises(Conflict):
-        store.apply(scan, "a", {"a": Edit(None, value(3))})
+        store.apply(scan, ME, {"a": Edit(None, value(3))})
 
 
 def test_a_step_of_somebody_else_is_only_undone_on_purpose(store: Store) -> None:
     scan = store.scan("scan")
     put(store, scan, "a", 1, "them")
     with pytest.raises(OthersChange):
-        store.undo(scan, "me", frozenset({"them"}))
+        store.undo(scan, By("me"), frozenset({"them"}))
     assert content(store, scan) == {"a": 1}
-    assert store.undo(scan, "me", frozenset({"somebody"})) is not None
+    assert store.undo(scan, By("me"), frozenset({"somebody"})) is not None
     assert content(store, scan) == {}
 
 
@@ -143,43 +145,78 @@ def test_who_else_changed_a_scan(store: Store) -> None:
     assert store.others_event(scan, store.event(scan), "me") is None
 
 
-def test_a_long_step_is_undone_as_one(store: Store) -> None:
+def run_step(store: Store, scan: int, key: str, number: int, run: str = "run", by: By = ME) -> None:
+    before = store.get(scan, key)
+    edit = Edit(None if before is None else before.version, value(number))
+    store.apply(scan, by, {key: edit}, {"frame": 9}, run=run)
+
+
+def test_the_steps_of_a_run_are_undone_as_one(store: Store) -> None:
     scan = store.scan("scan")
     put(store, scan, "1", 0)
-    before = store.get(scan, "1")
-    assert before is not None
-    change = store.begin(scan, "a", {"frame": 9})
-    store.extend(scan, change, "a", {"1": Edit(before.version, value(1))})
-    store.extend(scan, change, "a", {"2": Edit(None, value(2))})
-    again = store.get(scan, "2")
-    assert again is not None
-    store.extend(scan, change, "a", {"2": Edit(again.version, value(3))})
-    store.end(change)
-    assert content(store, scan) == {"1": 1, "2": 3}
-    undone = store.undo(scan, "a")
+    run_step(store, scan, "1", 1)
+    run_step(store, scan, "2", 2)
+    run_step(store, scan, "2", 3)
+    assert content(store, scan) == {"1": 1, "2": 3} and store.steps(scan) == (2, 0)
+    undone = store.undo(scan, ME)
     assert undone is not None and undone.focus == {"frame": 9} and set(undone.keys) == {"1", "2"}
-    assert content(store, scan) == {"1": 0}
-    with pytest.raises(Conflict):
-        store.extend(scan, change, "a", {"3": Edit(None, value(4))})
-    store.redo(scan, "a")
-    assert content(store, scan) == {"1": 1, "2": 3}
+    assert content(store, scan) == {"1": 0} and store.steps(scan) == (1, 1)
+    with pytest.raises(Conflict, match="undone meanwhile"):
+        run_step(store, scan, "3", 4)
+    store.redo(scan, ME)
+    assert content(store, scan) == {"1": 1, "2": 3} and store.steps(scan) == (2, 0)
 
 
-def test_a_long_step_in_which_nothing_came_is_none(store: Store) -> None:
+def test_steps_that_come_between_those_of_a_run_are_undone_in_their_turn(store: Store) -> None:
     scan = store.scan("scan")
-    store.end(store.begin(scan, "a"))
-    assert store.steps(scan) == (0, 0)
+    run_step(store, scan, "1", 1)
+    put(store, scan, "50", 7)  # somebody draws on a frame that the run has not reached
+    put(store, scan, "50", None)
+    run_step(store, scan, "2", 2)
+    run_step(store, scan, "50", 3)
+    states = [content(store, scan)]
+    while store.undo(scan, ME) is not None:
+        states.append(content(store, scan))
+    assert states == [{"1": 1, "2": 2, "50": 3}, {"1": 1}, {"1": 1, "50": 7}, {"1": 1}, {}]
+    for state in states[-2::-1]:
+        assert store.redo(scan, ME) is not None
+        assert content(store, scan) == state
+    assert store.redo(scan, ME) is None
 
 
-def test_going_on_with_a_long_step_ends_what_could_be_redone(store: Store) -> None:
+def test_going_on_with_a_run_ends_what_could_be_redone(store: Store) -> None:
     scan = store.scan("scan")
-    change = store.begin(scan, "a")
-    store.extend(scan, change, "a", {"1": Edit(None, value(1))})
+    run_step(store, scan, "1", 1)
     put(store, scan, "2", 2)
-    store.undo(scan, "a")
-    store.extend(scan, change, "a", {"2": Edit(None, value(3))})
-    assert store.redo(scan, "a") is None
+    store.undo(scan, ME)
+    run_step(store, scan, "2", 3)
+    assert store.redo(scan, ME) is None and store.steps(scan) == (1, 0)
     assert content(store, scan) == {"1": 1, "2": 3}
+    store.undo(scan, ME)
+    assert content(store, scan) == {}
+
+
+def test_a_step_on_what_was_deleted_is_a_conflict(store: Store) -> None:
+    scan = store.scan("scan")
+    put(store, scan, "object", 1)
+    store.apply(scan, ME, {"mask": Edit(None, value(2))}, requires=["object"])
+    put(store, scan, "object", None)
+    with pytest.raises(Conflict, match="deleted meanwhile"):
+        store.apply(scan, ME, {"other": Edit(None, value(3))}, requires=["object"])
+    assert content(store, scan) == {"mask": 2}
+
+
+def test_a_step_that_was_made_is_known_by_its_name(store: Store) -> None:
+    scan = store.scan("scan")
+    store.apply(scan, By("a", "job-1"), {"k": Edit(None, value(1))})
+    assert store.has_arrived("job-1") and not store.has_arrived("job-2")
+    put(store, scan, "j", 1)
+    assert not store.has_arrived("")
+
+
+def test_numbers_are_given_once(store: Store) -> None:
+    scan = store.scan("scan")
+    assert [store.next_number(scan, 3), store.next_number(scan)] == [1, 4]
 
 
 def test_settings_are_kept(tmp_path: Path) -> None:
@@ -214,7 +251,7 @@ def test_a_full_disk_loses_nothing_that_was_kept(store: Store) -> None:
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(NotKept, match="disk is full"):
-        store.apply(scan, "a", {"b": Edit(None, Value({"long": "x" * 10**6}, {}))})
+        store.apply(scan, ME, {"b": Edit(None, Value({"long": "x" * 10**6}, {}))})
     assert content(store, scan) == {"a": 1} and store.steps(scan) == (1, 0)
     store._db.execute(f"PRAGMA max_page_count = {pages + 1000}")
     put(store, scan, "b", 2)
@@ -226,11 +263,11 @@ def test_kill_9_loses_at_most_the_step_under_way(tmp_path: Path) -> None:
     code = """
         import sys
         from pathlib import Path
-        from ultrasam.annotate.store import Edit, Store, Value
+        from ultrasam.annotate.store import By, Edit, Store, Value
         store = Store(Path(sys.argv[1]))
         scan = store.scan("scan")
         for number in range(10_000):
-            store.apply(scan, "a", {f"k{number}": Edit(None, Value({"number": number}, {}))})
+            store.apply(scan, By("a"), {f"k{number}": Edit(None, Value({"number": number}, {}))})
             print(number, flush=True)
     """
     path = tmp_path / "store.sqlite"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any
@@ -12,10 +13,11 @@ from ultrasam.annotate.document import BY_HAND, AnnotatedObject, Annotation
 from ultrasam.annotate.editing import JSON, Editing, Target, annotation_of_result, give_all
 from ultrasam.annotate.imports import read_annotations
 from ultrasam.annotate.project import Opened
-from ultrasam.annotate.store import Conflict, Edit
+from ultrasam.annotate.store import By, Conflict, Edit, NotKept
 from ultrasam.annotate.values import (
     annotation_of,
     mask_key,
+    object_key,
     place_of,
     sent_annotation,
     value_of,
@@ -23,6 +25,7 @@ from ultrasam.annotate.values import (
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
 from ultrasam.core.masks import BoolArray
+from ultrasam.core.prompts import Prompts
 from ultrasam.predict.tracking import Tracked, Tracker
 
 # Below this score a person should look at what nobody pointed at.
@@ -39,7 +42,7 @@ class TrackRequest:
 
     scan: int
     frame: int
-    client: str
+    by: By
     objects: tuple[int, ...] | None = None
     back: bool = False
     last: int | None = None
@@ -54,7 +57,7 @@ class Assistant:
         self.project = editing.project
         self._running: dict[tuple[int, str], Event] = {}
 
-    def track(self, request: TrackRequest) -> Iterator[JSON]:
+    def track(self, request: TrackRequest) -> Generator[JSON, None, None]:
         """Carry objects from frame to frame; yields a line for each frame, and one at the end.
 
         What a person made or corrected is not touched: an object's tracking ends there, as it does where
@@ -101,15 +104,21 @@ class Assistant:
         if running is not None:
             running.set()
 
+    def stop(self) -> None:
+        """Let all runs end after the frame that they are at."""
+        for running in list(self._running.values()):
+            running.set()
+
     def _lines(
         self, request: TrackRequest, tracker: Tracker, versions: dict[tuple[int, int], int], start: float
-    ) -> Iterator[JSON]:
-        store, scan, client = self.editing.store, request.scan, request.client
-        run = _Run(request, store.begin(scan, client, {"frame": request.frame, "object": None}), versions)
+    ) -> Generator[JSON, None, None]:
+        scan, client = request.scan, request.by.client
+        run = _Run(request, secrets.token_hex(8), versions)
         stop = self._running[scan, client] = Event()
         frames = 0
+        steps = iter(tracker)
         try:
-            for tracked in tracker:
+            for tracked in steps:
                 self.editing.alive(client)
                 sent = self._keep(run, tracked)
                 if not sent or stop.is_set():
@@ -120,11 +129,13 @@ class Assistant:
                     "annotations": sent,
                     "seconds": round(time.perf_counter() - start, 3),
                 }
+        except NotKept as error:
+            yield {"error": str(error), "code": "disk"}
+            return
         except UltrasamError as error:
             yield {"error": str(error), "code": "invalid"}
             return
         finally:
-            store.end(run.change)
             if self._running.get((scan, client)) is stop:
                 del self._running[scan, client]
         stops = [
@@ -137,28 +148,33 @@ class Assistant:
             for number, frame in run.lost.items()
         ]
         change = self.editing.answer(scan, None, None, start)
+        change["timeline"] = self.editing.timeline(scan)
         yield {"end": True, "stopped": stops, "frames": frames, "change": change}
 
     def _keep(self, run: _Run, tracked: Sequence[Tracked]) -> list[JSON]:
         """Keep one frame of all objects; what another tab changed meanwhile is left as it is."""
-        scan, client = run.request.scan, run.request.client
+        scan, by = run.request.scan, run.request.by
         sent = []
         for found in tracked:
             number = int(found.name)
             if number in run.lost:
                 continue
             made = annotation_of_result(found.result, number, found.frame, "tracked", found.doubt)
-            made = replace(made, prompts=replace(made.prompts, points=(), positive=(), box=None))
+            made = replace(made, prompts=Prompts())
             key = mask_key(number, found.frame)
             edit = Edit(run.versions.get((number, found.frame)), value_of(made, found.result.logits))
+            focus = {"frame": run.request.frame, "object": number}
+            requires = [object_key(number)]
             try:
-                applied = self.editing.store.extend(scan, run.change, client, {key: edit})
+                applied = self.editing.store.apply(
+                    scan, by, {key: edit}, focus, requires=requires, run=run.name
+                )
             except Conflict:
                 run.lost[number] = found.frame
                 self.editing.forget(scan)
                 continue
             self.editing.refresh(scan, applied)
-            version = self.editing.marks(scan)[key][0]
+            version, _ = self.editing.marks(scan).get(key, (0, {}))
             sent.append(sent_annotation(made, version, None, found.result.mask))
         return sent
 
@@ -187,7 +203,7 @@ class Assistant:
             raise NothingFound("nothing new was found on this frame: click the object")
         return editing.apply(target, edits, start)
 
-    def draft(self, client: str) -> Iterator[tuple[str, int | str]]:
+    def draft(self, by: By) -> Iterator[tuple[str, int | str]]:
         """Find objects on the first frame of each scan in which nothing is annotated.
 
         Yields the place of each such scan when it is done, with how many were found or what was wrong.
@@ -196,14 +212,14 @@ class Assistant:
             if self.editing.marks(entry.id):
                 continue
             try:
-                found = self.find(Target(entry.id, 0, None, None, client))
+                found = self.find(Target(entry.id, 0, None, None, by))
                 yield entry.place, len(found["annotations"])
             except NothingFound:
                 yield entry.place, 0
             except UltrasamError as error:
                 yield entry.place, str(error)
 
-    def take(self, content: bytes | str, client: str) -> JSON:
+    def take(self, content: bytes | str, by: By) -> JSON:
         """Take the objects of a COCO file (its bytes or path): masks as they are, of boxes and points the
         mask that the model draws.
 
@@ -239,7 +255,7 @@ class Assistant:
             every = {o.id: o for o in [*objects, *(o for o, _ in drawn)]}
             made_here = [*annotations, *(annotation for _, annotation in drawn)]
             opened = self.project.opened(places[place], found.axes.get(place))
-            count += self._add(opened, every, made_here, client)
+            count += self._add(opened, every, made_here, by)
             frames |= {(place, annotation.frame) for annotation in made_here}
         return {"objects": count, "images": len(frames), "skipped": skipped}
 
@@ -248,69 +264,73 @@ class Assistant:
         opened: Opened,
         objects: Mapping[int, AnnotatedObject],
         annotations: Sequence[Annotation],
-        client: str,
+        by: By,
     ) -> int:
         """Add objects to a scan in one step, under numbers of its own; returns how many."""
         edits: dict[str, Edit] = {}
         numbers = {}
-        for old, found in objects.items():
-            numbers[old], begun = self.editing.new_object(opened, found.label, found.name, found.colour)
-            edits |= {key: edit for key, edit in begun.items() if key not in edits}
+        first = self.editing.store.next_number(opened.entry.id, len(objects))
+        for number, (old, found) in enumerate(objects.items(), start=first):
+            numbers[old] = number
+            edits |= self.editing.begin(opened, replace(found, id=number))
         for annotation in annotations:
             made = replace(annotation, object=numbers[annotation.object])
             edits[mask_key(made.object, made.frame)] = Edit(None, value_of(made))
         frame = min((annotation.frame for annotation in annotations), default=0)
-        target = Target(opened.entry.id, frame, None, None, client)
+        target = Target(opened.entry.id, frame, None, None, by)
         self.editing.apply(target, edits, time.perf_counter())
         return len(objects)
 
-    def next_scan(self, after: int | None, order: str = "least") -> JSON:
-        """The scan that a person should look at next: the most doubtful one, then one without annotations.
+    def next_scan(self, after: int | None, order: str = "least", frame: int | None = None) -> JSON:
+        """What a person should look at next: the least certain frame, then a scan without annotations.
 
-        Those that are ticked as finished do not count, nor does `after`, from which "todo" goes on in order.
+        Scans that are ticked as finished do not count. Of the scan `after` the `frame` is left out, without
+        one all of it; "todo" goes on from it in order.
         """
-        entries = list(self.project.entries.values())
-        others = [entry for entry in entries if entry.id != after]
-        waiting = [entry for entry in others if not self.project.about(entry.id).get("done")]
-        doubts: list[tuple[float, int, JSON]] = []
-        empty = []
-        for position, entry in enumerate(waiting):
-            marks = self.editing.timeline(entry.id)
-            if not marks:
-                empty.append(entry)
-                continue
-            worst = min(marks, key=certainty)
-            doubts.append((certainty(worst), position, worst | {"scan": entry.id}))
+        entries = self.project.entries.values()
+        waiting = [entry for entry in entries if not self.editing.done(entry.id)]
+        others = [entry for entry in waiting if entry.id != after]
         if order == "todo":
-            later = [entry for entry in waiting if after is None or entry.id > after] or waiting
+            later = [entry for entry in others if after is None or entry.id > after] or others
             if later:
                 return {"scan": later[0].id, "frame": 0, "why": "not finished yet"}
-        elif doubts and min(doubts)[0] < 1.0:
-            _, _, worst = min(doubts, key=lambda entry: entry[:2])
-            why = worst["doubt"] or f"its least predicted IoU is {worst['score']:.2f}"
-            return {"scan": worst["scan"], "frame": worst["frame"], "why": why}
-        if order != "todo" and empty:
+            return {"scan": None, "frame": 0, "why": "every scan is finished"}
+        doubts = [
+            (certainty(mark), position, mark["frame"], mark["doubt"], entry.id)
+            for position, entry in enumerate(waiting)
+            for mark in self.editing.timeline(entry.id)
+            if entry.id != after or (frame is not None and mark["frame"] != frame)
+        ]
+        if doubts and min(doubts)[0] < 1.0:
+            sure, _, least, doubt, scan = min(doubts)
+            return {
+                "scan": scan,
+                "frame": least,
+                "why": doubt or f"the model is least sure here ({sure:.2f})",
+            }
+        empty = [entry for entry in others if not self.editing.timeline(entry.id)]
+        if empty:
             return {"scan": empty[0].id, "frame": 0, "why": "nothing is annotated in it yet"}
-        return {"scan": None, "frame": 0, "why": "every scan is finished or certain"}
+        return {"scan": None, "frame": 0, "why": "nothing uncertain is left"}
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A run of tracking: its step in the store, the versions that it may replace, the objects it has lost."""
+    """A run of tracking: its name in the store, the versions that it may replace, the objects it has lost."""
 
     request: TrackRequest
-    change: int
+    name: str
     versions: Mapping[tuple[int, int], int]
     lost: dict[int, int] = field(default_factory=dict)
 
 
 def by_hand(summary: Mapping[str, Any]) -> bool:
-    """Whether a person made or corrected an annotation."""
-    return summary["origin"] in BY_HAND
+    """Whether a person made, corrected or checked an annotation."""
+    return summary["origin"] in BY_HAND or bool(summary["checked"])
 
 
 def certainty(mark: Mapping[str, Any]) -> float:
-    """0 for what is doubtful, 1 for what a person drew or a file says, else the score."""
+    """0 for what is doubtful, 1 for what a person drew or checked or a file says, else the score."""
     if mark["doubt"]:
         return 0.0
-    return 1.0 if mark["score"] is None else float(mark["score"])
+    return 1.0 if mark["score"] is None or mark["checked"] else float(mark["score"])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ultrasam.annotate.store import Store
+from ultrasam.annotate.store import Conflict, Store
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import shown
 
@@ -15,6 +15,7 @@ from ultrasam.core.files import shown
 PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#bbbbbb")
 DEFAULT_CLASS = "object"
 _SETTING = "classes"
+_VERSION = "classes-version"
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -40,6 +41,11 @@ class Classes:
         if kept is None:
             return [ObjectClass(1, DEFAULT_CLASS, PALETTE[0])]
         return [ObjectClass(**entry) for entry in kept]
+
+    @property
+    def version(self) -> int:
+        """Grows with each change of the classes."""
+        return int(self._store.setting(_VERSION, 0))
 
     def offered(self) -> list[ObjectClass]:
         """Those that an object can have, in order."""
@@ -72,14 +78,22 @@ class Classes:
                 classes.append(replace(known, gone=False))
         self._keep(classes)
 
-    def change(self, wanted: Sequence[Mapping[str, Any]], used_in: Callable[[int], str | None]) -> None:
+    def change(
+        self,
+        wanted: Sequence[Mapping[str, Any]],
+        used_in: Callable[[int], str | None],
+        base: int | None = None,
+    ) -> None:
         """Take these as the classes, in this order, each with `name` and maybe `colour`, and `was`, its name
         before.
 
-        `used_in` tells a place where objects have a class, None if none has. Raises UltrasamError for a name
-        that is no text or there twice, a colour that is not #rrggbb, no class at all, and for one that is
-        used and would go; then nothing is changed.
+        `used_in` tells a place where objects have a class, None if none has. Raises Conflict if `base` is
+        given and is not the current version, and UltrasamError for a name that is no text or there twice, a
+        colour that is not #rrggbb, no class at all, and for one that is used and would go; then nothing is
+        changed.
         """
+        if base not in (None, self.version):
+            raise Conflict("the classes were changed meanwhile, in another tab or by another user")
         before = self.all()
         by_name = {found.name: found for found in before}
         classes: list[ObjectClass] = []
@@ -107,7 +121,7 @@ class Classes:
         self._keep(classes)
 
     def _keep(self, classes: Sequence[ObjectClass]) -> None:
-        self._store.set_setting(_SETTING, [asdict(found) for found in classes])
+        self._store.set_settings({_SETTING: [asdict(found) for found in classes], _VERSION: self.version + 1})
 
 
 def checked_name(name: Any) -> str:
@@ -116,6 +130,14 @@ def checked_name(name: Any) -> str:
     if not text or len(text) > 80 or not text.isprintable():
         raise UltrasamError("a class has a name of 1 to 80 letters")
     return text
+
+
+def is_name(name: str) -> bool:
+    """Whether a class can have this name."""
+    try:
+        return checked_name(name) == name
+    except UltrasamError:
+        return False
 
 
 def checked_colour(colour: Any) -> str:

@@ -13,8 +13,8 @@ from ultrasam.core.prompts import Prompts
 Origin = Literal["prompt", "brush", "tracked", "imported", "auto"]
 """Where a mask is from: prompts of a person, a brush, another frame, a file, or a model without prompts."""
 
-BY_HAND: frozenset[str] = frozenset({"prompt", "brush"})
-"""What a person made or corrected; nothing automatic takes its place."""
+BY_HAND: frozenset[str] = frozenset({"prompt", "brush", "imported"})
+"""What a person made, corrected or brought along; nothing automatic takes its place."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Annotation:
 
     `rle` is COCO's compressed RLE of its mask on the frame; `score` the predicted IoU, None where a person
     drew it or it was imported; `doubt` says why a person should look at it, "" where nothing does;
+    `checked` that a person has looked and called it right;
     `prompts` and `calliper` (its four ends, as drawn) what a person asked, in pixels of the frame.
     """
 
@@ -44,6 +45,7 @@ class Annotation:
     doubt: str = ""
     prompts: Prompts = Prompts()
     calliper: tuple[tuple[float, float], ...] = ()
+    checked: bool = False
 
     @property
     def mask(self) -> BoolArray:

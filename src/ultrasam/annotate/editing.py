@@ -12,9 +12,10 @@ from ultrasam.annotate.classes import checked_colour
 from ultrasam.annotate.document import AnnotatedObject, Annotation
 from ultrasam.annotate.frames import FrameCache
 from ultrasam.annotate.project import Gone, Opened, Project
-from ultrasam.annotate.store import Applied, Conflict, Edit, Stored, Value
+from ultrasam.annotate.store import Applied, By, Conflict, Edit, Stored, Value
 from ultrasam.annotate.values import (
     SCAN,
+    SpacingOf,
     annotation_of,
     mark_of,
     mask_key,
@@ -52,7 +53,7 @@ class Target:
     frame: int
     object: int | None
     base: int | None
-    client: str
+    by: By
     label: str | None = None
     axis: str | None = None
 
@@ -97,7 +98,8 @@ class Editing:
     # What is there.
 
     def marks(self, scan: int) -> dict[str, tuple[int, JSON]]:
-        """The version and the summary of all that is current in a scan, by key."""
+        """The version and the summary of all that is current in a scan, by key. Raises Gone without it."""
+        self.project.entry(scan)
         with self._marks_lock:
             if scan not in self._marks:
                 self._marks[scan] = {key: (v, s) for _, key, v, s in self.store.summaries(scan)}
@@ -129,12 +131,16 @@ class Editing:
         keys = sorted(
             (place[0], key) for key in self.marks(scan) if (place := place_of(key)) and place[1] == frame
         )
+        shape = self.frames.image(opened, frame).shape[:2]
         found = ((key, self.store.get(scan, key)) for _, key in keys)
-        return [
-            sent_annotation(annotation_of(key, stored), stored.version, opened.scan.spacing_of)
-            for key, stored in found
-            if stored is not None
-        ]
+        sent = []
+        for key, stored in found:
+            if stored is not None:
+                annotation = annotation_of(key, stored)
+                if tuple(annotation.rle["size"]) != shape:
+                    annotation = replace(annotation, doubt=_other_file(annotation))
+                sent.append(sent_annotation(annotation, stored.version, opened.scan.spacing_of))
+        return sent
 
     def alive(self, client: str) -> None:
         """This tab is there."""
@@ -155,7 +161,7 @@ class Editing:
         stored = self._current(target)
         # A click mostly comes where its preview was: the answer is there already.
         key = (target.scan, opened.axis, target.frame, target.object, target.base, asked)
-        known, result = self._previews.pop(target.client, (None, None))
+        known, result = self._previews.pop(target.by.client, (None, None))
         if known != key or result is None:
             with prompted.lock:
                 self.resume(prompted.session, target, stored)
@@ -167,9 +173,11 @@ class Editing:
         if preview:
             if len(self._previews) >= PREVIEWS_KEPT:
                 self._previews.clear()
-            self._previews[target.client] = key, result
+            self._previews[target.by.client] = key, result
             sent = sent_annotation(made, 0, opened.scan.spacing_of, result.mask)
-            return self.answer(target.scan, target.frame, target.object, start) | {"annotations": [sent]}
+            about = {"seq": 0, "frame": target.frame, "object": target.object, "annotations": [sent]}
+            ms = round(1000 * (time.perf_counter() - start), 1)
+            return about | {"removed": [], "marks": [], "objects": None, "timeline": None, "ms": ms}
         return self._keep(opened, target, made, result.logits, start)
 
     def draw(self, target: Target, sent: Any) -> JSON:
@@ -189,7 +197,7 @@ class Editing:
         if stored is None or target.object is None:
             raise Gone("this object has no mask on this frame")
         key = self._key(target)
-        accepted = replace(annotation_of(key, stored), origin="prompt", doubt="")
+        accepted = replace(annotation_of(key, stored), doubt="", checked=True)
         value = replace(value_of(accepted), data=stored.data)
         return self.apply(target, {key: Edit(stored.version, value)}, start)
 
@@ -201,18 +209,27 @@ class Editing:
             raise Gone("this object has no mask on this frame")
         return self.apply(target, {self._key(target): Edit(stored.version, None)}, start)
 
-    def remove_object(self, scan: int, number: int, client: str) -> JSON:
-        """Remove an object from all frames."""
+    def remove_object(self, scan: int, number: int, by: By, seen: int) -> JSON:
+        """Remove an object from all frames. Raises Conflict if another tab changed the scan after `seen`."""
         start = time.perf_counter()
-        mine = (object_key(number), f"mask/{number}/")
+        marks = self.marks(scan)
+        if object_key(number) not in marks:
+            raise Gone(f"this scan has no object {number}")
+        if self.store.others_event(scan, seen, by.client) is not None:
+            raise Conflict("this scan was changed meanwhile, in another tab or by another user")
+        mine = f"mask/{number}/"
         edits = {
             key: Edit(version, None)
-            for key, (version, _) in self.marks(scan).items()
-            if key == mine[0] or key.startswith(mine[1])
+            for key, (version, _) in marks.items()
+            if key == object_key(number) or key.startswith(mine)
         }
-        if object_key(number) not in edits:
-            raise Gone(f"this scan has no object {number}")
-        return self.apply(Target(scan, -1, number, None, client), edits, start)
+        about = self.store.get(scan, SCAN)
+        objects = [key for key in marks if key.startswith("object/")]
+        if about is not None and about.value.get("axis") and len(objects) == 1:
+            # Without objects a volume may be cut along another axis.
+            kept = {name: value for name, value in about.value.items() if name != "axis"}
+            edits[SCAN] = Edit(about.version, Value(kept, about.summary))
+        return self.apply(Target(scan, -1, number, None, by), edits, start)
 
     def change_object(self, target: Target, changes: Mapping[str, Any]) -> JSON:
         """Change `label`, `name` or `colour` of an object; `target.base` is the version of the object."""
@@ -227,7 +244,7 @@ class Editing:
         value = self._object_value(changed)
         return self.apply(target, {key: Edit(target.base, value)}, start)
 
-    def set_done(self, scan: int, done: bool, client: str) -> JSON:
+    def set_done(self, scan: int, done: bool, by: By) -> JSON:
         """Tick a scan as finished, or not."""
         start = time.perf_counter()
         self.project.entry(scan)
@@ -235,17 +252,17 @@ class Editing:
         about = {} if stored is None else dict(stored.value)
         value = Value(about | {"done": done}, {"done": done})
         edit = Edit(None if stored is None else stored.version, value)
-        return self.apply(Target(scan, -1, None, None, client), {SCAN: edit}, start)
+        return self.apply(Target(scan, -1, None, None, by), {SCAN: edit}, start)
 
-    def undo(self, scan: int, client: str, force: bool = False) -> JSON:
+    def undo(self, scan: int, by: By, force: bool = False) -> JSON:
         """Take back the last step of a scan. Raises OthersChange if it is another tab's, unless forced."""
-        return self._step(self.store.undo, scan, client, force)
+        return self._step(self.store.undo, scan, by, force)
 
-    def redo(self, scan: int, client: str, force: bool = False) -> JSON:
+    def redo(self, scan: int, by: By, force: bool = False) -> JSON:
         """Make the step again that was taken back last; raises as `undo`."""
-        return self._step(self.store.redo, scan, client, force)
+        return self._step(self.store.redo, scan, by, force)
 
-    def set_classes(self, classes: Sequence[Mapping[str, Any]]) -> None:
+    def set_classes(self, classes: Sequence[Mapping[str, Any]], base: int | None = None) -> None:
         """Take these as the classes, see `Classes.change`; objects of a renamed class have the new name."""
 
         def used_in(number: int) -> str | None:
@@ -255,7 +272,7 @@ class Editing:
                     return entry.place
             return None
 
-        self.project.classes.change(classes, used_in)
+        self.project.classes.change(classes, used_in, base)
 
     # Shared with what is automatic.
 
@@ -266,32 +283,40 @@ class Editing:
         if stored is None:
             return
         before = annotation_of(self._key(target), stored)
+        if tuple(before.rle["size"]) != session.image.shape[:2]:
+            raise UltrasamError(f"{_other_file(before)}: delete this mask on this frame and begin anew")
         logits = unpack_logits(stored.data, self.frames.model.card.mask_side)
         prior = before.mask if logits is None else logits
         if before.mask.any() or before.prompts.count:
             session.resume(before.prompts, prior, float("nan") if before.score is None else before.score)
 
-    def new_object(
-        self, opened: Opened, label: str | None, name: str = "", colour: str | None = None
-    ) -> tuple[int, dict[str, Edit]]:
+    def new_object(self, opened: Opened, label: str | None) -> tuple[int, dict[str, Edit]]:
         """The number of a new object, and the edits that begin it; `label` None: of the first class."""
-        scan = opened.entry.id
-        number = self.store.next_number(scan)
         kind = self.project.classes.number(label)
-        begun = AnnotatedObject(number, "", name, colour)
-        edits = {object_key(number): Edit(None, object_value(begun, kind))}
-        about = self.store.get(scan, SCAN)
+        number = self.store.next_number(opened.entry.id)
+        return number, self._begin(opened, AnnotatedObject(number, ""), kind)
+
+    def begin(self, opened: Opened, found: AnnotatedObject) -> dict[str, Edit]:
+        """The edits that begin an object under its number."""
+        return self._begin(opened, found, self.project.classes.number(found.label))
+
+    def _begin(self, opened: Opened, found: AnnotatedObject, kind: int) -> dict[str, Edit]:
+        edits = {object_key(found.id): Edit(None, object_value(found, kind))}
+        about = self.store.get(opened.entry.id, SCAN)
         if opened.axis and (about is None or not about.value.get("axis")):
             kept = {} if about is None else dict(about.value)
             value = Value(kept | {"axis": opened.axis}, {"done": bool(kept.get("done"))})
             edits[SCAN] = Edit(None if about is None else about.version, value)
-        return number, edits
+        return edits
 
     def apply(self, target: Target, edits: Mapping[str, Edit], start: float) -> JSON:
         """Make a step of edits; the answer to the page."""
         focus = {"frame": target.frame if target.frame >= 0 else None, "object": target.object}
+        # A step on a mask needs its object, which another tab may be deleting.
+        owners = {object_key(place[0]) for key in edits if (place := place_of(key)) is not None}
+        requires = [owner for owner in owners if owner not in edits]
         try:
-            applied = self.store.apply(target.scan, target.client, edits, focus)
+            applied = self.store.apply(target.scan, target.by, edits, focus, requires=requires)
         except Conflict:
             self.forget(target.scan)
             raise
@@ -320,15 +345,17 @@ class Editing:
     ) -> JSON:
         """The `Change` that the page gets: what is different now of `frame`, and the scan as a whole."""
         places = [(place, key) for key in keys if (place := place_of(key)) is not None]
-        annotations, removed = [], []
-        opened = self.project.opened(scan) if places else None
+        annotations, removed, changed = [], [], []
+        spacing_of = self._spacing_of(scan) if places else None
+        marks = self.marks(scan)
         for (its_object, its_frame), key in places:
-            stored = self.store.get(scan, key)
-            if stored is None:
+            if key not in marks:
                 removed.append({"object": its_object, "frame": its_frame})
-            elif frame is not None and its_frame == frame and opened is not None:
-                sent = sent_annotation(annotation_of(key, stored), stored.version, opened.scan.spacing_of)
-                annotations.append(sent)
+                continue
+            changed.append(mark_of(its_object, its_frame, marks[key][1]))
+            stored = self.store.get(scan, key) if its_frame == frame else None
+            if stored is not None:
+                annotations.append(sent_annotation(annotation_of(key, stored), stored.version, spacing_of))
         undo, redo = self.store.steps(scan)
         return {
             "seq": self.store.event(scan),
@@ -336,8 +363,9 @@ class Editing:
             "object": number,
             "annotations": annotations,
             "removed": removed,
+            "marks": changed,
             "objects": self.objects(scan),
-            "timeline": self.timeline(scan),
+            "timeline": None,
             "done": self.done(scan),
             "undo": undo,
             "redo": redo,
@@ -352,10 +380,10 @@ class Editing:
         edits[self._key(target)] = Edit(target.base, value_of(made, logits))
         return self.apply(target, edits, start)
 
-    def _step(self, step: Callable[..., Applied | None], scan: int, client: str, force: bool) -> JSON:
+    def _step(self, step: Callable[..., Applied | None], scan: int, by: By, force: bool) -> JSON:
         start = time.perf_counter()
         self.project.entry(scan)
-        applied = step(scan, client, frozenset() if force else self.others(client))
+        applied = step(scan, by, frozenset() if force else self.others(by.client))
         if applied is None:
             return self.answer(scan, None, None, start)
         self.forget(scan)
@@ -364,6 +392,13 @@ class Editing:
         if frame is None:  # of a long step, or one on all frames: the first one that is different now
             frame = min((place[1] for key in applied.keys if (place := place_of(key))), default=None)
         return self.answer(scan, frame, focus.get("object"), start, applied.keys)
+
+    def _spacing_of(self, scan: int) -> SpacingOf | None:
+        """That of a scan; None where its file is gone, which hinders no undo."""
+        try:
+            return self.project.opened(scan).scan.spacing_of
+        except UltrasamError:
+            return None
 
     def _current(self, target: Target) -> Stored | None:
         """The annotation that the step is about. Raises Conflict if it is not the one that the person saw."""
@@ -390,10 +425,15 @@ class Editing:
         return object_value(found, self.project.classes.number(found.label))
 
 
+def _other_file(annotation: Annotation) -> str:
+    height, width = annotation.rle["size"]
+    return f"it was drawn on an image of {width} x {height} pixels, the file is another one now"
+
+
 def annotation_of_result(result: Result, number: int, frame: int, origin: Any, doubt: str = "") -> Annotation:
     """What the model answered, as an annotation."""
     score = score_of(result.score)
-    return Annotation(number, frame, encode_rle(result.mask), score, origin, doubt, result.prompts)
+    return Annotation(number, frame, encode_rle(result.mask), score, origin, doubt, prompts=result.prompts)
 
 
 def give_all(session: Session, prompts: Prompts) -> Result:

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from fastapi import HTTPException
@@ -19,8 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 8 * 2**20
 MAX_IMPORT = 64 * 2**20
-# Wrong passwords in a minute, of everybody together, before no more are looked at.
+# Wrong passwords in a minute from one address before no more are looked at, and addresses remembered.
 MAX_ATTEMPTS = 10
+MAX_PEERS = 1000
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -30,7 +30,7 @@ HEADERS = {
     "content-security-policy": _CSP,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with less, Chromium sends the login with the origin "null"
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
@@ -72,7 +72,7 @@ class Gate:
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self.app = app
         self.keys = keys
-        self._wrong: deque[float] = deque(maxlen=MAX_ATTEMPTS)
+        self._wrong: dict[str, deque[float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -114,7 +114,8 @@ class Gate:
             else:
                 await answer.page(401, _ENDED)
         elif path == "/login" and method == "POST" and self.keys.password is not None:
-            await self._login(receive, answer)
+            peer = scope.get("client")
+            await self._login(receive, answer, peer[0] if peer else "")
         elif self._is_signed_in(headers.get("cookie", "")) or path.startswith("/static/"):
             await self.app(scope, receive, answer.send)
         elif path == "/":
@@ -127,28 +128,32 @@ class Gate:
             )
 
     def _is_signed_in(self, header: str) -> bool:
-        try:
-            morsel = SimpleCookie(header).get(self.keys.cookie_name)
-        except CookieError:
-            return False
-        return morsel is not None and _same(morsel.value, self.keys.cookie)
+        # By hand: other programs on this computer set cookies too, in forms that parsers stop at.
+        for part in header.split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == self.keys.cookie_name and _same(value, self.keys.cookie):
+                return True
+        return False
 
-    async def _login(self, receive: Receive, answer: _Answer) -> None:
-        now = time.monotonic()
-        if len(self._wrong) == MAX_ATTEMPTS and now - self._wrong[0] < 60:
-            await answer.page(429, _FORM.format("Too many wrong passwords: wait a minute."))
-            return
+    async def _login(self, receive: Receive, answer: _Answer, peer: str) -> None:
         body = b""
         more = True
         while more:
             message = await receive()
             body += message.get("body", b"")
-            more = message.get("more_body", False)
+            more = message.get("more_body", False) and message["type"] == "http.request"
         given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
-        if _same(given, self.keys.password or ""):
+        # Nothing is awaited from here to the judgement, so that nobody slips in between.
+        now = time.monotonic()
+        wrong = self._wrong.setdefault(peer, deque(maxlen=MAX_ATTEMPTS))
+        if len(wrong) == MAX_ATTEMPTS and now - wrong[0] < 60:
+            await answer.page(429, _FORM.format("Too many wrong passwords: wait a minute."))
+        elif _same(given, self.keys.password or ""):
             await answer.sign_in(self.keys)
         else:
-            self._wrong.append(now)
+            wrong.append(now)
+            if len(self._wrong) > MAX_PEERS:
+                self._wrong.pop(next(iter(self._wrong)))
             await answer.page(401, _FORM.format("That is not the password."))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, get_args
 
+from ultrasam.annotate.classes import checked_name, is_name
 from ultrasam.annotate.document import AnnotatedObject, Annotation, Origin
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import AnyPath, check_file, reason, shown
@@ -96,7 +97,7 @@ def read_annotations(
         if target is not None:
             pile.take(target, annotation, entry, labels[annotation.category_id])
     scans, asks = pile.numbered()
-    classes = tuple(dict.fromkeys(labels.values()))
+    classes = tuple(dict.fromkeys(name for name in map(str.strip, labels.values()) if is_name(name)))
     return Imported(scans, classes, tuple(pile.skipped), asks, pile.axes)
 
 
@@ -121,6 +122,16 @@ class _Matching:
         raise UltrasamError(
             f"{len(found)} scans have this name" if found else "there is no scan of this name in the folder"
         )
+
+
+def _frame(told: Any) -> int:
+    """The number of a frame as a file says it; 0 where it says none."""
+    if told is None:
+        return 0
+    whole = isinstance(told, int) or (isinstance(told, float) and told.is_integer())
+    if isinstance(told, bool) or not whole or not 0 <= told < 2**31:
+        raise UltrasamError("there is no such frame")
+    return int(told)
 
 
 @dataclass(frozen=True)
@@ -155,8 +166,10 @@ class _Pile:
     found: list[_Found] = field(default_factory=list)
 
     def target(self, image: CocoImage, entry: Mapping[str, Any]) -> _Target | None:
-        frame = 0 if image.frame is None else int(image.frame)
+        told = entry.get("frame")
+        frame = 0
         try:
+            frame = _frame(told)
             place = self.matching.place(image.file_name)
             axis = entry.get("axis")
             axis = axis if axis in AXES else None
@@ -165,15 +178,13 @@ class _Pile:
                 raise UltrasamError(
                     f"its frames lie along the axis {axis}, here the volume is cut along {here}"
                 )
-            if frame < 0:
-                raise UltrasamError(f"there is no frame {frame}")
             width, height = self.size_of(place, frame, here)
             if (image.width, image.height) != (width, height):
                 raise UltrasamError(
                     f"the file says {image.width} x {image.height} pixels, the scan has {width} x {height}"
                 )
         except UltrasamError as error:
-            self.skipped.append(f"{shown(image.file_name)}, frame {frame}: {error}")
+            self.skipped.append(f"{shown(image.file_name)}, frame {told if told is not None else 0}: {error}")
             return None
         if here is not None:  # the frames that follow have to lie along it too
             self.axes[place] = here
@@ -181,6 +192,7 @@ class _Pile:
 
     def take(self, target: _Target, annotation: CocoAnnotation, entry: Mapping[str, Any], label: str) -> None:
         try:
+            label = checked_name(label)
             if annotation.iscrowd:
                 raise UltrasamError("it is a crowd, not one object")
             mask = None
@@ -279,10 +291,9 @@ def _identity(entry: Mapping[str, Any]) -> Hashable:
 
 def _object(number: int, found: _Found) -> AnnotatedObject:
     name, colour = found.entry.get("name"), found.entry.get("colour")
+    name = name[:80] if isinstance(name, str) and name.isprintable() else ""
     fits = isinstance(colour, str) and _COLOUR.fullmatch(colour)
-    return AnnotatedObject(
-        number, found.label, name if isinstance(name, str) else "", colour if fits else None
-    )
+    return AnnotatedObject(number, found.label, name, colour if fits else None)
 
 
 def _annotation(number: int, found: _Found) -> Annotation:
@@ -294,6 +305,7 @@ def _annotation(number: int, found: _Found) -> Annotation:
         score=found.score,
         origin=origin if origin in _ORIGINS else "imported",
         doubt=doubt if isinstance(doubt, str) else "",
+        checked=found.entry.get("checked") is True,
         prompts=found.prompts,
         calliper=_calliper(found.entry, found.target),
     )

@@ -184,7 +184,8 @@ def open_project(path: AnyPath, keep_in: AnyPath | None = None) -> Iterator[Proj
             store = Store(hidden / DATABASE)
             try:
                 inside = [file for file in found.files if _is_inside(file, root)]
-                places = {_place(root, file): file for file in inside}
+                readable = [file for file in inside if is_text(_place(root, file))]
+                places = {_place(root, file): file for file in readable}
                 numbers = store.scans(list(places))
                 entries = {
                     numbers[place]: Entry(numbers[place], place, file) for place, file in places.items()
@@ -195,6 +196,12 @@ def open_project(path: AnyPath, keep_in: AnyPath | None = None) -> Iterator[Proj
                     problems.append(
                         f"{len(found.files) - len(inside)} links lead out of {shown(root)} and are not opened"
                     )
+                if len(readable) < len(inside):
+                    problems.append(
+                        f"{len(inside) - len(readable)} files have names that are no text and are not "
+                        "opened: rename them"
+                    )
+                name = name.encode("utf-8", "replace").decode()
                 yield Project(name, entries, store, tuple(problems))
             finally:
                 store.close()
@@ -202,6 +209,15 @@ def open_project(path: AnyPath, keep_in: AnyPath | None = None) -> Iterator[Proj
         if keep_in is None and "cannot be written" in str(error):
             raise UltrasamError(f"{error}; or keep the annotations elsewhere with --project DIR") from error
         raise
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be told to others: Unix has file names of any bytes."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_inside(file: Path, root: Path) -> bool:

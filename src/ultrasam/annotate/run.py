@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 import uvicorn
 
@@ -18,6 +19,7 @@ from ultrasam.predict.model import Model
 DEFAULT_PORT = 8321
 LOCAL = "127.0.0.1"
 MIN_PASSWORD = 12
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Address:
             raise UltrasamError(f"the password is too short: at least {MIN_PASSWORD} letters")
         if self.port is not None and not 0 <= self.port <= 65535:
             raise UltrasamError(f"--port {self.port}: give a number from 0 to 65535, 0 for a free one")
-        if self.host in ("0.0.0.0", "::") and not self.names:
+        if self.host in EVERYWHERE and not self.names:
             raise UltrasamError(
                 f"--host {self.host} listens everywhere: say with --name HOST by which name or address it is "
                 "reached"
@@ -87,13 +89,25 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def keys_for(address: Address, port: int) -> Keys:
     """The keys of a run that listens on this port."""
-    names = {address.host, *address.names} - {"0.0.0.0", "::"}
-    if address.is_local:
+    names = {address.host, *address.names} - set(EVERYWHERE)
+    if address.is_local or address.host in EVERYWHERE:
         names |= {LOCAL, "localhost", "::1"}
-    shown = {f"[{name}]" if ":" in name else name.lower() for name in names}
+    shown = {f"[{name}]" if ":" in name else name for name in map(str.lower, names)}
     hosts = {f"{name}:{port}" for name in shown} | (shown if port == 80 else set())
     # Cookies do not know ports: two runs on one computer need two names.
     return Keys(frozenset(hosts), f"ultrasam-{port}", address.password)
+
+
+class _Server(uvicorn.Server):
+    """Ends what goes on for long before it waits for the connections."""
+
+    def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._stop()
+        super().handle_exit(sig, frame)
 
 
 def serve(project: Project, model: Model, address: Address, started: Callable[[str], None]) -> None:
@@ -111,11 +125,11 @@ def serve(project: Project, model: Model, address: Address, started: Callable[[s
         lifespan="off",
         timeout_graceful_shutdown=3,
     )
-    host = next(iter(address.names), address.host) if address.host in ("0.0.0.0", "::") else address.host
+    host = next(iter(address.names), address.host) if address.host in EVERYWHERE else address.host
     host = f"[{host}]" if ":" in host else host
     started(f"http://{host}:{port}/?token={keys.token}")
     try:
-        uvicorn.Server(config).run(sockets=[bound])
+        _Server(config, desk.assistant.stop).run(sockets=[bound])
     finally:
         desk.frames.close()
         bound.close()

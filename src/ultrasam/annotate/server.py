@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import FastAPI, Header, Request
+from anyio import CancelScope
+from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
@@ -21,13 +22,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from ultrasam import __version__
-from ultrasam.annotate.assist import Assistant, TrackRequest
+from ultrasam.annotate.assist import Assistant, TrackRequest, certainty
 from ultrasam.annotate.editing import JSON, Asked, Editing, Target
 from ultrasam.annotate.exports import ExportOptions, export, formats
 from ultrasam.annotate.frames import FrameCache
 from ultrasam.annotate.gate import Gate, Keys
 from ultrasam.annotate.project import Gone, Opened, OtherAxis, Project
-from ultrasam.annotate.store import Conflict, NotKept, OthersChange
+from ultrasam.annotate.store import By, Conflict, NotKept, OthersChange
 from ultrasam.core.errors import UltrasamError
 from ultrasam.predict.frames import model_entry
 from ultrasam.predict.model import Model
@@ -41,7 +42,17 @@ _STATUS: dict[type[UltrasamError], tuple[int, str]] = {
     NotKept: (507, "disk"),
 }
 
-Client = Header(default="", alias="X-Ultrasam-Client", max_length=64)
+
+async def _by(
+    client: Annotated[str, Header(alias="X-Ultrasam-Client", max_length=64)] = "",
+    job: Annotated[str, Header(alias="X-Ultrasam-Job", max_length=64)] = "",
+) -> By:
+    """Who asks, as the page says it."""
+    return By(client, job)
+
+
+Asker = Annotated[By, Depends(_by)]
+Number = Annotated[int, Query(ge=0, le=2**53)]
 
 
 class Sent(BaseModel):
@@ -73,8 +84,8 @@ class SentTarget(Sent):
     label: str | None = None
     axis: str | None = None
 
-    def target(self, scan: int, frame: int, client: str) -> Target:
-        return Target(scan, frame, self.object, self.base, client, self.label, self.axis)
+    def target(self, scan: int, frame: int, by: By) -> Target:
+        return Target(scan, frame, self.object, self.base, by, self.label, self.axis)
 
 
 class SentAsk(SentTarget):
@@ -120,6 +131,7 @@ class SentClass(Sent):
 
 
 class SentClasses(Sent):
+    base: int | None = None
     classes: list[SentClass]
 
 
@@ -213,6 +225,7 @@ def _add_reading(app: FastAPI, desk: Desk) -> None:
                 "version": __version__,
                 "model": {"id": card.id, "name": card.name, "licence": card.licence},
                 "classes": sent_classes(project),
+                "classesVersion": project.classes.version,
                 "scans": [_sent_entry(desk, scan) for scan in project.entries],
                 "formats": [vars(found) for found in formats()],
                 "problems": list(project.problems),
@@ -224,13 +237,11 @@ def _add_reading(app: FastAPI, desk: Desk) -> None:
         return _json(_sent_scan(editing, project.opened(scan, axis)))
 
     @app.get("/api/scans/{scan}/frames/{frame}.png")
-    def frame_png(
-        scan: int, frame: int, axis: str | None = None, ahead: bool = False, client: str = Client
-    ) -> Response:
+    def frame_png(scan: int, frame: int, by: Asker, axis: str | None = None, ahead: bool = False) -> Response:
         opened = project.opened(scan, axis)
         content = desk.frames.png(opened, frame)
         if not ahead:  # it is looked at, and not only fetched for later
-            desk.frames.encode_soon(opened, frame, client)
+            desk.frames.encode_soon(opened, frame, by.client)
         return Response(content, media_type="image/png")
 
     @app.get("/api/scans/{scan}/frames/{frame}")
@@ -247,87 +258,97 @@ def _add_reading(app: FastAPI, desk: Desk) -> None:
         )
 
     @app.get("/api/scans/{scan}/changes")
-    def changes(scan: int, since: int, client: str = Client) -> Response:
-        editing.alive(client)
-        other = editing.store.others_event(scan, since, client)
-        return _json({"seq": editing.store.event(scan), "changed": other is not None, "client": other})
+    def changes(scan: int, since: Number, by: Asker, job: str = "") -> Response:
+        project.entry(scan)
+        editing.alive(by.client)
+        other = editing.store.others_event(scan, since, by.client)
+        return _json(
+            {
+                "seq": editing.store.event(scan),
+                "changed": other is not None,
+                "client": other,
+                "classes": project.classes.version,
+                "arrived": editing.store.has_arrived(job),
+            }
+        )
 
     @app.get("/api/next")
-    def next_scan(after: int | None = None, order: str = "least") -> Response:
-        return _json(desk.assistant.next_scan(after, order))
+    def next_scan(after: Number | None = None, order: str = "least", frame: Number | None = None) -> Response:
+        return _json(desk.assistant.next_scan(after, order, frame))
 
 
 def _add_steps(app: FastAPI, desk: Desk) -> None:
     editing = desk.editing
 
     @app.post("/api/scans/{scan}/frames/{frame}/prompt")
-    def prompt(scan: int, frame: int, sent: SentAsk, client: str = Client) -> Response:
-        editing.alive(client)
-        return _json(editing.prompt(sent.target(scan, frame, client), sent.prompt.asked(), sent.preview))
+    def prompt(scan: int, frame: int, sent: SentAsk, by: Asker) -> Response:
+        editing.alive(by.client)
+        return _json(editing.prompt(sent.target(scan, frame, by), sent.prompt.asked(), sent.preview))
 
     @app.put("/api/scans/{scan}/frames/{frame}/mask")
-    def draw(scan: int, frame: int, sent: SentMask, client: str = Client) -> Response:
-        editing.alive(client)
-        return _json(editing.draw(sent.target(scan, frame, client), sent.mask))
+    def draw(scan: int, frame: int, sent: SentMask, by: Asker) -> Response:
+        editing.alive(by.client)
+        return _json(editing.draw(sent.target(scan, frame, by), sent.mask))
 
     @app.post("/api/scans/{scan}/frames/{frame}/accept")
-    def accept(scan: int, frame: int, sent: SentTarget, client: str = Client) -> Response:
-        return _json(editing.accept(sent.target(scan, frame, client)))
+    def accept(scan: int, frame: int, sent: SentTarget, by: Asker) -> Response:
+        return _json(editing.accept(sent.target(scan, frame, by)))
 
     @app.delete("/api/scans/{scan}/frames/{frame}/objects/{number}")
-    def remove(scan: int, frame: int, number: int, base: int, client: str = Client) -> Response:
-        return _json(editing.remove(Target(scan, frame, number, base, client)))
+    def remove(scan: int, frame: int, number: int, base: int, by: Asker) -> Response:
+        return _json(editing.remove(Target(scan, frame, number, base, by)))
 
     @app.delete("/api/scans/{scan}/objects/{number}")
-    def remove_object(scan: int, number: int, client: str = Client) -> Response:
-        return _json(editing.remove_object(scan, number, client))
+    def remove_object(scan: int, number: int, seq: Number, by: Asker) -> Response:
+        return _json(editing.remove_object(scan, number, by, seq))
 
     @app.patch("/api/scans/{scan}/objects/{number}")
-    def change_object(scan: int, number: int, sent: SentObject, client: str = Client) -> Response:
+    def change_object(scan: int, number: int, sent: SentObject, by: Asker) -> Response:
         changes = sent.model_dump(exclude_unset=True, exclude={"base"})
-        return _json(editing.change_object(Target(scan, -1, number, sent.base, client), changes))
+        return _json(editing.change_object(Target(scan, -1, number, sent.base, by), changes))
 
     @app.patch("/api/scans/{scan}")
-    def set_done(scan: int, sent: SentDone, client: str = Client) -> Response:
-        return _json(editing.set_done(scan, sent.done, client))
+    def set_done(scan: int, sent: SentDone, by: Asker) -> Response:
+        return _json(editing.set_done(scan, sent.done, by))
 
     @app.post("/api/scans/{scan}/undo")
-    def undo(scan: int, sent: SentForce, client: str = Client) -> Response:
-        return _json(editing.undo(scan, client, sent.force))
+    def undo(scan: int, sent: SentForce, by: Asker) -> Response:
+        return _json(editing.undo(scan, by, sent.force))
 
     @app.post("/api/scans/{scan}/redo")
-    def redo(scan: int, sent: SentForce, client: str = Client) -> Response:
-        return _json(editing.redo(scan, client, sent.force))
+    def redo(scan: int, sent: SentForce, by: Asker) -> Response:
+        return _json(editing.redo(scan, by, sent.force))
 
     @app.put("/api/classes")
     def set_classes(sent: SentClasses) -> Response:
-        editing.set_classes([entry.model_dump(exclude_none=True) for entry in sent.classes])
-        return _json({"classes": sent_classes(desk.project)})
+        editing.set_classes([entry.model_dump(exclude_none=True) for entry in sent.classes], sent.base)
+        version = desk.project.classes.version
+        return _json({"classes": sent_classes(desk.project), "classesVersion": version})
 
 
 def _add_long_work(app: FastAPI, desk: Desk) -> None:
     assistant = desk.assistant
 
     @app.post("/api/scans/{scan}/frames/{frame}/auto")
-    def find(scan: int, frame: int, sent: SentTarget, client: str = Client) -> Response:
-        return _json(assistant.find(sent.target(scan, frame, client)))
+    def find(scan: int, frame: int, sent: SentTarget, by: Asker) -> Response:
+        return _json(assistant.find(sent.target(scan, frame, by)))
 
     @app.post("/api/scans/{scan}/track")
-    def track(scan: int, sent: SentTrack, client: str = Client) -> Response:
+    def track(scan: int, sent: SentTrack, by: Asker) -> Response:
         objects = None if sent.objects is None else tuple(sent.objects)
         back = sent.direction == "back"
-        request = TrackRequest(scan, sent.frame, client, objects, back, sent.last, sent.axis)
+        request = TrackRequest(scan, sent.frame, by, objects, back, sent.last, sent.axis)
         return StreamingResponse(_lines(assistant.track(request)), media_type="application/x-ndjson")
 
     @app.post("/api/tracks/cancel")
-    def cancel(sent: SentCancel, client: str = Client) -> Response:
-        assistant.cancel(sent.scan, client)
+    def cancel(sent: SentCancel, by: Asker) -> Response:
+        assistant.cancel(sent.scan, by.client)
         return _json({})
 
     @app.post("/api/import")
-    async def take(request: Request, client: str = Client) -> Response:
+    async def take(request: Request, by: Asker) -> Response:
         content = await request.body()
-        return _json(await run_in_threadpool(assistant.take, content, client))
+        return _json(await run_in_threadpool(assistant.take, content, by))
 
     @app.get("/api/export")
     def send_export(
@@ -337,7 +358,7 @@ def _add_long_work(app: FastAPI, desk: Desk) -> None:
         segmentation: Literal["rle", "polygons"] = "rle",
     ) -> Response:
         numbers = list(desk.project.entries) if scan == "all" else [_number(scan)]
-        options = ExportOptions(segmentation, pseudonymise, desk.project.salt)
+        options = ExportOptions(segmentation, pseudonymise, desk.project.salt if pseudonymise else b"")
         folder = tempfile.TemporaryDirectory(prefix="ultrasam-")
         try:
             path = export_to(desk, format, numbers, Path(folder.name), options)
@@ -376,8 +397,14 @@ def _number(text: str) -> int:
         raise Gone(f"there is no scan {text!r:.40}") from None
 
 
-def _lines(lines: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
-    return (json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines)
+async def _lines(lines: Generator[JSON, None, None]) -> AsyncIterator[bytes]:
+    """JSON, a line each. Where nobody listens any more, the work ends after the line that it is at."""
+    try:
+        while (line := await run_in_threadpool(next, lines, None)) is not None:
+            yield json.dumps(line, allow_nan=False).encode() + b"\n"
+    finally:
+        with CancelScope(shield=True):
+            await run_in_threadpool(lines.close)
 
 
 def _json(content: Mapping[str, Any]) -> Response:
@@ -395,7 +422,7 @@ def sent_classes(project: Project) -> list[JSON]:
 
 def _sent_entry(desk: Desk, scan: int) -> JSON:
     entry, marks = desk.project.entry(scan), desk.editing.timeline(scan)
-    scores = [0.0 if mark["doubt"] else mark["score"] for mark in marks]
+    scores = [certainty(mark) if mark["doubt"] or mark["checked"] else mark["score"] for mark in marks]
     return {
         "id": scan,
         "place": entry.place,
@@ -427,6 +454,7 @@ def _sent_scan(editing: Editing, opened: Opened) -> JSON:
         "objects": editing.objects(scan),
         "timeline": editing.timeline(scan),
         "done": editing.done(scan),
+        "classesVersion": editing.project.classes.version,
         "seq": editing.store.event(scan),
         "undo": undo,
         "redo": redo,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +33,26 @@ CREATE TABLE IF NOT EXISTS current (
     PRIMARY KEY (scan, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS changes (
     id INTEGER PRIMARY KEY AUTOINCREMENT, scan INTEGER NOT NULL REFERENCES scans, client TEXT NOT NULL,
-    focus TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('done', 'undone', 'dropped')));
+    focus TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('done', 'undone', 'dropped')),
+    run TEXT, first INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS changes_of_scan ON changes (scan, state, id);
 CREATE TABLE IF NOT EXISTS parts (
     change INTEGER NOT NULL REFERENCES changes, key TEXT NOT NULL, before INTEGER, after INTEGER,
     PRIMARY KEY (change, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, scan INTEGER NOT NULL, client TEXT NOT NULL);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, scan INTEGER NOT NULL, client TEXT NOT NULL, job TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of_scan ON events (scan, id);
+CREATE INDEX IF NOT EXISTS events_by_job ON events (job) WHERE job != '';
+CREATE INDEX IF NOT EXISTS changes_of_run ON changes (run) WHERE run IS NOT NULL;
 """
+
+
+@dataclass(frozen=True)
+class By:
+    """Who makes a step: the tab of a browser, and a name of its own for this step, "" for none."""
+
+    client: str
+    job: str = ""
 
 
 class Conflict(UltrasamError):
@@ -80,7 +91,6 @@ class Edit:
 class Applied:
     """What a change, undo or redo did: the keys that are different now, and the `focus` of the change."""
 
-    id: int
     keys: tuple[str, ...]
     focus: Mapping[str, Any]
 
@@ -97,12 +107,13 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_TABLES)
-            written = self.setting("format", FORMAT)
-        except sqlite3.Error as error:
-            raise _damaged(path, error) from error
-        if written != FORMAT:
+            written = self.setting("format")
+            if written is None:
+                self.set_setting("format", FORMAT)
+        except (sqlite3.Error, NotKept) as error:
+            raise _not_opened(path, error) from error
+        if written not in (None, FORMAT):
             raise UltrasamError(f"{shown(path)} is of a newer ultrasam (format {written}): update ultrasam")
-        self.set_setting("format", FORMAT)
 
     def close(self) -> None:
         with self._lock:
@@ -117,8 +128,13 @@ class Store:
         return default if row is None else json.loads(row[0])
 
     def set_setting(self, name: str, value: Any) -> None:
+        self.set_settings({name: value})
+
+    def set_settings(self, values: Mapping[str, Any]) -> None:
+        """Keep all of these, or none."""
+        rows = [(name, json.dumps(value)) for name, value in values.items()]
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
+            self._db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
 
     # Scans.
 
@@ -128,18 +144,21 @@ class Store:
 
     def scans(self, places: list[str]) -> dict[str, int]:
         """The number of each scan, by its path in the project."""
-        with self._transaction():
-            self._db.executemany("INSERT OR IGNORE INTO scans (place) VALUES (?)", [(p,) for p in places])
+        with self._reading():
             known = dict(self._db.execute("SELECT place, id FROM scans"))
+        new = [(place,) for place in places if place not in known]
+        if new:
+            with self._transaction():
+                self._db.executemany("INSERT INTO scans (place) VALUES (?)", new)
+                known = dict(self._db.execute("SELECT place, id FROM scans"))
         return {place: known[place] for place in places}
 
-    def next_number(self, scan: int) -> int:
-        """1 for the first object of a scan, then 2, ...; never the same again."""
+    def next_number(self, scan: int, count: int = 1) -> int:
+        """The first of so many numbers for new objects of a scan; from 1 on, never the same again."""
         with self._transaction():
-            row = self._db.execute(
-                "UPDATE scans SET next = next + 1 WHERE id = ? RETURNING next - 1", (scan,)
-            )
-            return int(row.fetchone()[0])
+            self._db.execute("UPDATE scans SET next = next + ? WHERE id = ?", (count, scan))
+            row = self._db.execute("SELECT next FROM scans WHERE id = ?", (scan,)).fetchone()
+        return int(row[0]) - count
 
     # Values.
 
@@ -178,57 +197,58 @@ class Store:
     # Changes.
 
     def apply(
-        self, scan: int, client: str, edits: Mapping[str, Edit], focus: Mapping[str, Any] | None = None
+        self,
+        scan: int,
+        by: By,
+        edits: Mapping[str, Edit],
+        focus: Mapping[str, Any] | None = None,
+        *,
+        requires: Collection[str] = (),
+        run: str | None = None,
     ) -> Applied:
         """Make all edits in one step; it ends what could be redone.
 
-        `focus` is kept with the step and comes back when it is undone. Raises Conflict if one of the edits is
-        not based on the current version; then none is made.
+        `focus` is kept with the step and comes back when it is undone. Steps of one `run`, a name that is
+        used once, are undone and redone together where no other step came between. Raises Conflict if an
+        edit is not based on the current version, a key of `requires` has no value, or a step of the run was
+        undone; then nothing is changed.
         """
         with self._transaction():
-            change = self._begin(scan, client, focus)
-            return self._edit(scan, change, client, edits, focus or {})
+            for key in requires:
+                if self._version(scan, key) is None:
+                    raise Conflict("this object was deleted meanwhile, in another tab or by another user")
+            change = self._begin(scan, by, focus, run)
+            for key, edit in edits.items():
+                before = self._version(scan, key)
+                if before != edit.base:
+                    raise Conflict("this was changed meanwhile, in another tab or by another user")
+                after = None if edit.value is None else self._add(edit.value)
+                self._set(scan, key, after)
+                self._db.execute("INSERT INTO parts VALUES (?, ?, ?, ?)", (change, key, before, after))
+            self._happened(scan, by)
+        return Applied(tuple(edits), focus or {})
 
-    def begin(self, scan: int, client: str, focus: Mapping[str, Any] | None = None) -> int:
-        """Begin a step that is made piece by piece with `extend`, and undone as one; returns its number."""
-        with self._transaction():
-            return self._begin(scan, client, focus)
-
-    def extend(self, scan: int, change: int, client: str, edits: Mapping[str, Edit]) -> Applied:
-        """More edits of a step that was begun. Raises Conflict as `apply`, and if it was undone meanwhile."""
-        with self._transaction():
-            row = self._db.execute("SELECT state FROM changes WHERE id = ?", (change,)).fetchone()
-            if row is None or row[0] != "done":
-                raise Conflict("this step was undone meanwhile")
-            self._drop_undone(scan)
-            return self._edit(scan, change, client, edits, {})
-
-    def end(self, change: int) -> None:
-        """Forget a step that was begun and in which nothing came."""
-        with self._transaction():
-            self._db.execute(
-                "DELETE FROM changes WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM parts WHERE change = ?1)",
-                (change,),
-            )
-
-    def undo(self, scan: int, client: str, others: frozenset[str] = frozenset()) -> Applied | None:
+    def undo(self, scan: int, by: By, others: frozenset[str] = frozenset()) -> Applied | None:
         """Take back the last step of a scan; None if there is none.
 
-        Raises OthersChange if it was made by one of `others`.
+        Raises OthersChange if it was made by one of the clients `others`.
         """
-        return self._step(scan, client, others, "done", "undone", "before", "DESC")
+        return self._move(scan, by, others, back=True)
 
-    def redo(self, scan: int, client: str, others: frozenset[str] = frozenset()) -> Applied | None:
+    def redo(self, scan: int, by: By, others: frozenset[str] = frozenset()) -> Applied | None:
         """Make the step again that was taken back last; None if there is none. Raises as `undo`."""
-        return self._step(scan, client, others, "undone", "done", "after", "ASC")
+        return self._move(scan, by, others, back=False)
 
     def steps(self, scan: int) -> tuple[int, int]:
         """How many steps of a scan can be undone, and how many redone."""
         with self._reading():
-            rows = dict(
-                self._db.execute("SELECT state, count(*) FROM changes WHERE scan = ? GROUP BY state", (scan,))
+            rows = self._db.execute(
+                "SELECT state, count(*) FROM changes "
+                "WHERE scan = ? AND state IN ('done', 'undone') AND first GROUP BY state",
+                (scan,),
             )
-        return rows.get("done", 0), rows.get("undone", 0)
+            counts = dict(rows.fetchall())
+        return counts.get("done", 0), counts.get("undone", 0)
 
     def event(self, scan: int) -> int:
         """The number of the last thing that happened to a scan; 0 if nothing did."""
@@ -246,60 +266,72 @@ class Store:
             ).fetchone()
         return None if row is None else str(row[0])
 
-    def _begin(self, scan: int, client: str, focus: Mapping[str, Any] | None) -> int:
-        self._drop_undone(scan)
+    def has_arrived(self, job: str) -> bool:
+        """Whether the step of this name was made."""
+        with self._reading():
+            row = self._db.execute("SELECT 1 FROM events WHERE job = ? AND job != ''", (job,)).fetchone()
+        return row is not None
+
+    def _begin(self, scan: int, by: By, focus: Mapping[str, Any] | None, run: str | None) -> int:
+        if run is not None:
+            ended = self._db.execute("SELECT 1 FROM changes WHERE run = ? AND state != 'done'", (run,))
+            if ended.fetchone() is not None:
+                raise Conflict("this run was undone meanwhile")
+        self._db.execute("UPDATE changes SET state = 'dropped' WHERE scan = ? AND state = 'undone'", (scan,))
+        last = self._db.execute(
+            "SELECT run FROM changes WHERE scan = ? AND state = 'done' ORDER BY id DESC LIMIT 1", (scan,)
+        ).fetchone()
+        first = run is None or last is None or last[0] != run
         row = self._db.execute(
-            "INSERT INTO changes (scan, client, focus, state) VALUES (?, ?, ?, 'done')",
-            (scan, client, json.dumps(dict(focus or {}))),
+            "INSERT INTO changes (scan, client, focus, state, run, first) VALUES (?, ?, ?, 'done', ?, ?)",
+            (scan, by.client, json.dumps(dict(focus or {})), run, first),
         )
         assert row.lastrowid is not None
         return row.lastrowid
 
-    def _drop_undone(self, scan: int) -> None:
-        self._db.execute("UPDATE changes SET state = 'dropped' WHERE scan = ? AND state = 'undone'", (scan,))
-
-    def _edit(
-        self, scan: int, change: int, client: str, edits: Mapping[str, Edit], focus: Mapping[str, Any]
-    ) -> Applied:
-        for key, edit in edits.items():
-            row = self._db.execute(
-                "SELECT version FROM current WHERE scan = ? AND key = ?", (scan, key)
-            ).fetchone()
-            before = None if row is None else int(row[0])
-            if before != edit.base:
-                raise Conflict("this was changed meanwhile, in another tab or by another user")
-            after = None if edit.value is None else self._add(edit.value)
-            self._set(scan, key, after)
-            # Of a key that a long step changes twice, what was there before the step counts.
-            self._db.execute(
-                "INSERT INTO parts VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (change, key) DO UPDATE SET after = excluded.after",
-                (change, key, before, after),
-            )
-        self._happened(scan, client)
-        return Applied(change, tuple(edits), focus)
-
-    def _step(
-        self, scan: int, client: str, others: frozenset[str], old: str, new: str, side: str, order: str
-    ) -> Applied | None:
+    def _move(self, scan: int, by: By, others: frozenset[str], *, back: bool) -> Applied | None:
+        """Undo or redo one step: one change, or the changes of a run that lie side by side."""
+        old, new, side, order = (
+            ("done", "undone", "before", "DESC") if back else ("undone", "done", "after", "")
+        )
+        keys: dict[str, None] = {}
+        focus = "{}"
         with self._transaction():
-            row = self._db.execute(
-                "SELECT id, client, focus FROM changes WHERE scan = ? AND state = ? "
-                f"ORDER BY id {order} LIMIT 1",
+            rows = self._db.execute(
+                "SELECT id, client, focus, first FROM changes WHERE scan = ? AND state = ? "
+                f"ORDER BY id {order}",
                 (scan, old),
-            ).fetchone()
-            if row is None:
+            )
+            moved: list[int] = []
+            for change, author, its_focus, first in rows:
+                if moved and first and not back:
+                    break  # the next step begins
+                if author != by.client and author in others:
+                    raise OthersChange("the last step was made in another tab or by another user")
+                moved.append(change)
+                focus = its_focus if first else focus
+                if first and back:
+                    break
+            rows.close()
+            if not moved:
                 return None
-            change, author, focus = row
-            if author != client and author in others:
-                raise OthersChange("the last step was made in another tab or by another user")
-            parts = self._db.execute(f"SELECT key, {side} FROM parts WHERE change = ?", (change,)).fetchall()
-            for key, version in parts:
-                self._set(scan, key, version)
-            # Whoever moved a step last is the one to whom it belongs.
-            self._db.execute("UPDATE changes SET state = ?, client = ? WHERE id = ?", (new, client, change))
-            self._happened(scan, client)
-        return Applied(change, tuple(key for key, _ in parts), json.loads(focus))
+            for change in moved:
+                parts = self._db.execute(f"SELECT key, {side} FROM parts WHERE change = ?", (change,))
+                for key, version in parts.fetchall():
+                    self._set(scan, key, version)
+                    keys[key] = None
+                # Whoever moved a step last is the one to whom it belongs.
+                self._db.execute(
+                    "UPDATE changes SET state = ?, client = ? WHERE id = ?", (new, by.client, change)
+                )
+            self._happened(scan, by)
+        return Applied(tuple(keys), json.loads(focus))
+
+    def _version(self, scan: int, key: str) -> int | None:
+        row = self._db.execute(
+            "SELECT version FROM current WHERE scan = ? AND key = ?", (scan, key)
+        ).fetchone()
+        return None if row is None else int(row[0])
 
     def _add(self, value: Value) -> int:
         row = self._db.execute(
@@ -315,8 +347,8 @@ class Store:
         else:
             self._db.execute("INSERT OR REPLACE INTO current VALUES (?, ?, ?)", (scan, key, version))
 
-    def _happened(self, scan: int, client: str) -> None:
-        self._db.execute("INSERT INTO events (scan, client) VALUES (?, ?)", (scan, client))
+    def _happened(self, scan: int, by: By) -> None:
+        self._db.execute("INSERT INTO events (scan, client, job) VALUES (?, ?, ?)", (scan, by.client, by.job))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -348,7 +380,13 @@ class NotKept(UltrasamError):
     """The file of the annotations cannot be read or written: nothing was changed."""
 
 
-def _damaged(path: Path, error: sqlite3.Error) -> NotKept:
+def _not_opened(path: Path, error: Exception) -> NotKept:
+    if getattr(error.__cause__ or error, "sqlite_errorname", "") == "SQLITE_FULL":
+        return NotKept(f"{shown(path)} cannot be used, the disk is full: free some space")
+    return error if isinstance(error, NotKept) else _damaged(path, error)
+
+
+def _damaged(path: Path, error: Exception) -> NotKept:
     code = getattr(error, "sqlite_errorname", "")
     if code == "SQLITE_FULL":
         return NotKept(

@@ -51,7 +51,12 @@ def mark_of(number: int, frame: int, summary: Mapping[str, Any]) -> dict[str, An
 
 def value_of(annotation: Annotation, logits: FloatArray | None = None) -> Value:
     """An annotation as it is kept, with the logits (side, side) that the next prompt refines."""
-    summary = {"origin": annotation.origin, "score": annotation.score, "doubt": annotation.doubt}
+    summary = {
+        "origin": annotation.origin,
+        "score": annotation.score,
+        "doubt": annotation.doubt,
+        "checked": annotation.checked,
+    }
     return Value(
         {
             "rle": dict(annotation.rle),
@@ -75,6 +80,7 @@ def annotation_of(key: str, stored: Stored) -> Annotation:
         score=value["score"],
         origin=value["origin"],
         doubt=value["doubt"],
+        checked=value["checked"],
         prompts=prompts_of_entry(value["prompts"]),
         calliper=tuple((x, y) for x, y in value.get("calliper", ())),
     )
@@ -134,6 +140,7 @@ def sent_annotation(
         "score": annotation.score,
         "origin": annotation.origin,
         "doubt": annotation.doubt,
+        "checked": annotation.checked,
         "prompts": prompts_entry(annotation.prompts),
         "calliper": [list(end) for end in annotation.calliper],
         "measurements": measured,

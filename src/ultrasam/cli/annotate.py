@@ -8,8 +8,9 @@ is stopped, in whatever way, goes on where it was. --import begins with the mask
 
 from __future__ import annotations
 
+import contextlib
 import json
-import time
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from ultrasam.core.errors import UltrasamError
 if TYPE_CHECKING:
     from ultrasam.annotate.project import Project
     from ultrasam.annotate.run import Address
+    from ultrasam.annotate.server import Desk
     from ultrasam.predict.model import Model
 
 FORMATS = ("coco", "png", "nifti", "nrrd", "csv", "dicom-seg")
@@ -141,21 +143,17 @@ def _model(args: Namespace) -> Model:
 def _prepare(args: Namespace, project: Project, model: Model) -> int:
     """Draft objects from a COCO file and without prompts; the exit code that what was skipped asks for."""
     from ultrasam.annotate.server import make_desk
-    from ultrasam.core.files import shown
+    from ultrasam.annotate.store import By
 
     problems = 0
     desk = make_desk(project, model)
     try:
         if args.imported is not None:
-            done = desk.assistant.take(args.imported, "import")
-            for text in done["skipped"]:
-                remark(text)
-            problems = int(bool(done["skipped"]))
-            remark(f"took {done['objects']} objects on {done['images']} images from {shown(args.imported)}")
+            problems = _take(args.imported, project, desk)
         if args.auto:
             line = StatusLine()
             drafted = 0
-            for number, (place, found) in enumerate(desk.assistant.draft("auto"), start=1):
+            for number, (place, found) in enumerate(desk.assistant.draft(By("auto")), start=1):
                 line.write(f"drafting: {number} scans, {place}")
                 if isinstance(found, str):
                     line.write("")
@@ -170,6 +168,24 @@ def _prepare(args: Namespace, project: Project, model: Model) -> int:
     return problems
 
 
+def _take(path: str, project: Project, desk: Desk) -> int:
+    """Take the objects of a COCO file, the first time that it comes; as `_prepare` otherwise."""
+    from ultrasam.annotate.store import By
+    from ultrasam.core.files import sha256_of, shown
+
+    digest = sha256_of(path)
+    taken = project.store.setting("imported", [])
+    if digest in taken:
+        remark(f"{shown(path)} was imported before: nothing of it is taken again")
+        return 0
+    done = desk.assistant.take(path, By("import"))
+    project.store.set_setting("imported", [*taken, digest])
+    for text in done["skipped"]:
+        remark(text)
+    remark(f"took {done['objects']} objects on {done['images']} images from {shown(path)}")
+    return 1 if done["skipped"] else 0
+
+
 def _export(args: Namespace, project: Project, model: Model, formats: list[str]) -> int:
     from ultrasam.annotate.exports import ExportOptions, export
     from ultrasam.core.files import ensure_writable_dir, shown
@@ -177,7 +193,8 @@ def _export(args: Namespace, project: Project, model: Model, formats: list[str])
 
     out = ensure_writable_dir(args.out)
     scans, names = project.to_export(project.entries)
-    options = ExportOptions(args.segmentation, args.pseudonymise, project.salt)
+    salt = project.salt if args.pseudonymise else b""
+    options = ExportOptions(args.segmentation, args.pseudonymise, salt)
     files: list[Path] = []
     remarks: list[str] = []
     for name in formats:
@@ -214,11 +231,21 @@ def _serve(args: Namespace, project: Project, model: Model, address: Address) ->
 
 
 def _open_browser(url: str) -> None:
-    import threading
+    """Open the address by way of a file that only this user can read: others see the words of a command."""
+    import atexit
+    import html
+    import os
+    import tempfile
     import webbrowser
 
-    def wait_and_open() -> None:
-        time.sleep(0.3)
-        webbrowser.open(url)
+    handle, name = tempfile.mkstemp(prefix="ultrasam-", suffix=".html")
+    with open(handle, "w", encoding="utf-8") as file:
+        file.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={html.escape(url)}">')
 
-    threading.Thread(target=wait_and_open, daemon=True).start()
+    def remove() -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+
+    atexit.register(remove)
+    # The page answers from now on: the socket listens already.
+    threading.Thread(target=webbrowser.open, args=[Path(name).as_uri()], daemon=True).start()

@@ -95,6 +95,7 @@ def _annotation(
     optional = {
         "score": annotation.score,
         "doubt": annotation.doubt or None,
+        "checked": annotation.checked or None,
         "calliper": [list(end) for end in annotation.calliper] or None,
         "name": known.name or None,
         "colour": known.colour,
