@@ -96,7 +96,7 @@ def test_an_object_is_tracked_both_ways_and_stopped_at_the_cut(
 
     captured = capsys.readouterr()
     assert captured.out.splitlines()[0] == "object 1: 6 frames from 0 to 5, 1 to look at"
-    assert "object 1 stopped on frame 5: the image changed here" in captured.err
+    assert "object 1 stopped on frame 5: the picture changes suddenly" in captured.err
     assert f"--from {out / 'clip_coco.json'} --object 1 --frame 5 --box" in captured.err
     assert sorted(path.name for path in out.iterdir()) == ["clip_coco.json", "clip_measurements.csv"]
 

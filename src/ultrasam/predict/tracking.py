@@ -124,17 +124,15 @@ class Guard:
         if signs.empty:
             return "the mask is empty"
         if signs.match < self.match:
-            return f"the image changed here, its correlation {signs.match:.2f} is below {self.match:.2f}"
+            return f"the picture changes suddenly here (likeness {signs.match:.2f}, below {self.match:.2f})"
         if signs.score < self.score:
-            return f"predicted IoU {signs.score:.2f} is below {self.score:.2f}"
+            return f"the model is unsure here (score {signs.score:.2f}, below {self.score:.2f})"
         if signs.area > self.area:
-            return (
-                f"area changed {signs.area:.2f}-fold from one frame to the next, more than {self.area:g}-fold"
-            )
+            return f"the area changes {signs.area:.2f}-fold from one frame to the next (limit {self.area:g})"
         if signs.total > self.total:
-            return f"area changed {signs.total:.2f}-fold since the start, more than {self.total:g}-fold"
+            return f"the area has changed {signs.total:.2f}-fold since the start (limit {self.total:g})"
         if signs.overlap < self.overlap:
-            return f"IoU {signs.overlap:.2f} with the frame before is below {self.overlap:.2f}"
+            return f"the mask jumps here (overlap {signs.overlap:.2f}, below {self.overlap:.2f})"
         return ""
 
 
