@@ -70,7 +70,8 @@ EXTRA_LIBRARIES[("datasets", "readers", "hdf5")] = {"h5py"}
 EXTRA_LIBRARIES[("datasets", "figures")] = {"matplotlib"}
 EXTRA_LIBRARIES |= {("evaluation", name): {"matplotlib"} for name in ("plot", "fig3_picture")}
 EXTRA_LIBRARIES |= {
-    ("annotate", name): {"fastapi", "starlette", "uvicorn", "pydantic"} for name in ("server", "gate", "run")
+    ("annotate", name): {"fastapi", "starlette", "uvicorn", "pydantic", "anyio"}
+    for name in ("server", "gate", "run")
 }
 # What a base install does not have.
 EXTRAS = ["torch", "torchvision", "lightning", "safetensors", "tqdm", "onnx", "onnxscript", "cv2", "scipy"]

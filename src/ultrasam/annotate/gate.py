@@ -38,6 +38,7 @@ HEADERS = {
 
 _PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>ultrasam annotate</title>'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
     '<link rel="stylesheet" href="/static/style.css">'
     '<main class="door"><h1>ultrasam annotate</h1>{}</main></html>'
 )

@@ -26,21 +26,25 @@ export function onLink(listener) {
   tell = listener;
 }
 
+/** A random name: of this tab, or of one step. */
+export const freshId = () =>
+  [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 function clientId() {
-  const fresh = () =>
-    [...crypto.getRandomValues(new Uint8Array(12))]
-      .map((byte) => byte.toString(16).padStart(2, "0"))
-      .join("");
+  // A duplicated tab gets a copy of the session's storage: only a reload is the same tab as before.
+  const [visit] = performance.getEntriesByType("navigation");
+  const again = visit instanceof PerformanceNavigationTiming && visit.type === "reload";
   try {
-    const kept = sessionStorage.getItem("ultrasam-client") ?? fresh();
+    const kept = (again ? sessionStorage.getItem("ultrasam-client") : null) ?? freshId();
     sessionStorage.setItem("ultrasam-client", kept);
     return kept;
   } catch {
-    return fresh();
+    return freshId();
   }
 }
 
-export const CLIENT = clientId();
+const CLIENT = clientId();
+const JOB = "X-Ultrasam-Job"; // one name per step, by which the server knows it when it comes twice
 
 /**
  * @param {string} url
@@ -50,10 +54,11 @@ export const CLIENT = clientId();
 async function request(url, init = {}) {
   /** @type {Response} */
   let response;
+  const changes = init.method !== undefined && init.method !== "GET";
   try {
     response = await fetch(url, {
       ...init,
-      headers: { ...init.headers, "X-Ultrasam-Client": CLIENT },
+      headers: { "X-Ultrasam-Client": CLIENT, ...(changes ? { [JOB]: freshId() } : {}), ...init.headers },
       credentials: "same-origin",
       cache: "no-store",
       redirect: "error",
@@ -87,16 +92,16 @@ async function failure(response) {
  * @param {string} method
  * @param {string} url
  * @param {unknown} [body] sent as JSON
- * @param {AbortSignal} [signal]
+ * @param {string} [job] of a step that is sent again: its name from the first time
  * @returns {Promise<any>}
  */
-async function json(method, url, body, signal) {
+async function json(method, url, body, job) {
   /** @type {RequestInit} */
   const init = { method };
-  if (signal) init.signal = signal;
+  if (job) init.headers = { [JOB]: job };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
-    init.headers = { "Content-Type": "application/json" };
+    init.headers = { ...init.headers, "Content-Type": "application/json" };
   }
   const response = await request(url, init);
   try {
@@ -140,8 +145,9 @@ export async function picture(scan, frame, axis, signal, ahead) {
 }
 
 /**
- * @typedef {{scan: number, frame: number, axis: string|null, object: number|null, base: number|null, label: string|null}} Place
- * where a change goes, and the version it builds on
+ * @typedef {{scan: number, frame: number, axis: string|null, object: number|null, base: number|null, label: string|null,
+ *   job: string}} Place
+ * where a change goes, the version it builds on, and the name of the step
  */
 
 /** @param {Place} at */
@@ -151,64 +157,77 @@ const body = ({ object, base, label, axis }) => ({ object, base, label, ...(axis
  * @param {Place} at
  * @param {Prompt} prompt
  * @param {boolean} preview
- * @param {AbortSignal} [signal]
  * @returns {Promise<Change>}
  */
-export const ask = (at, prompt, preview, signal) =>
-  json("POST", `/api/scans/${at.scan}/frames/${at.frame}/prompt`, { ...body(at), prompt, preview }, signal);
+export const ask = (at, prompt, preview) =>
+  json("POST", `/api/scans/${at.scan}/frames/${at.frame}/prompt`, { ...body(at), prompt, preview }, at.job);
 
 /** @param {Place} at @param {Mask} mask @returns {Promise<Change>} */
 export const putMask = (at, mask) =>
-  json("PUT", `/api/scans/${at.scan}/frames/${at.frame}/mask`, { ...body(at), mask });
+  json("PUT", `/api/scans/${at.scan}/frames/${at.frame}/mask`, { ...body(at), mask }, at.job);
 
 /** @param {Place} at @returns {Promise<Change>} */
-export const removeHere = (at) =>
-  json("DELETE", `/api/scans/${at.scan}/frames/${at.frame}/objects/${at.object}${query({ base: at.base })}`);
-
-/** @param {number} scan @param {number} object @returns {Promise<Change>} */
-export const removeObject = (scan, object) => json("DELETE", `/api/scans/${scan}/objects/${object}`);
+export const removeHere = ({ scan, frame, object, base, job }) =>
+  json("DELETE", `/api/scans/${scan}/frames/${frame}/objects/${object}${query({ base })}`, undefined, job);
 
 /**
- * @param {number} scan
+ * The object on all frames; refused where another tab changed the scan after `seq`.
+ * @param {Place} at
+ * @param {number} object
+ * @param {number} seq
+ * @returns {Promise<Change>}
+ */
+export const removeObject = ({ scan, job }, object, seq) =>
+  json("DELETE", `/api/scans/${scan}/objects/${object}${query({ seq })}`, undefined, job);
+
+/**
+ * @param {Place} at
  * @param {number} object
  * @param {{label?: string, name?: string, colour?: string|null, base: number}} values
  * @returns {Promise<Change>}
  */
-export const patchObject = (scan, object, values) =>
-  json("PATCH", `/api/scans/${scan}/objects/${object}`, values);
+export const patchObject = ({ scan, job }, object, values) =>
+  json("PATCH", `/api/scans/${scan}/objects/${object}`, values, job);
 
-/** @param {number} scan @param {boolean} done @returns {Promise<Change>} */
-export const patchScan = (scan, done) => json("PATCH", `/api/scans/${scan}`, { done });
+/** @param {Place} at @param {boolean} done @returns {Promise<Change>} */
+export const patchScan = ({ scan, job }, done) => json("PATCH", `/api/scans/${scan}`, { done }, job);
 
 /** A person says that a mask is right as it is. @param {Place} at @returns {Promise<Change>} */
-export const accept = (at) => json("POST", `/api/scans/${at.scan}/frames/${at.frame}/accept`, body(at));
+export const accept = (at) =>
+  json("POST", `/api/scans/${at.scan}/frames/${at.frame}/accept`, body(at), at.job);
 
 /** @param {Place} at @returns {Promise<Change>} */
-export const findObjects = ({ scan, frame, axis, label }) =>
-  json("POST", `/api/scans/${scan}/frames/${frame}/auto`, { label, ...(axis ? { axis } : {}) });
+export const findObjects = ({ scan, frame, axis, label, job }) =>
+  json("POST", `/api/scans/${scan}/frames/${frame}/auto`, { label, ...(axis ? { axis } : {}) }, job);
 
-/** @param {number} scan @param {"undo"|"redo"} way @param {boolean} force @returns {Promise<Change>} */
-export const step = (scan, way, force) => json("POST", `/api/scans/${scan}/${way}`, { force });
+/** @param {Place} at @param {"undo"|"redo"} way @param {boolean} force @returns {Promise<Change>} */
+export const step = ({ scan, job }, way, force) => json("POST", `/api/scans/${scan}/${way}`, { force }, job);
 
 /**
+ * What other tabs changed after `since`, the version of the classes, and whether the step `job` was applied.
  * @param {number} scan
  * @param {number} since
- * @returns {Promise<{seq: number, changed: boolean, client: string|null}>}
+ * @param {string} [job]
+ * @returns {Promise<{seq: number, changed: boolean, client: string|null, classes: number, arrived?: boolean}>}
  */
-export const changes = (scan, since) => json("GET", `/api/scans/${scan}/changes${query({ since })}`);
+export const changes = (scan, since, job) =>
+  json("GET", `/api/scans/${scan}/changes${query({ since, job })}`);
 
 /**
+ * The least certain frame of all but the one that is looked at.
  * @param {number|null} after
- * @param {"least"|"todo"} order
+ * @param {number|null} frame
  * @returns {Promise<{scan: number|null, frame: number, why: string}>}
  */
-export const nextUncertain = (after, order) => json("GET", `/api/next${query({ after, order })}`);
+export const nextUncertain = (after, frame) =>
+  json("GET", `/api/next${query({ after, frame, order: "least" })}`);
 
 /**
  * @param {{name: string, colour: string, was?: string}[]} classes
+ * @param {number} base the version of the classes that these were made from
  * @returns {Promise<Classes>}
  */
-export const putClasses = (classes) => json("PUT", "/api/classes", { classes });
+export const putClasses = (classes, base) => json("PUT", "/api/classes", { classes, base });
 
 /** @param {File} file @returns {Promise<{objects: number, images: number, skipped: string[]}>} */
 export async function importFile(file) {

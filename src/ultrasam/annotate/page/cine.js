@@ -5,7 +5,7 @@
 import { byId } from "./dom.js";
 import { hasImage, imageError } from "./images.js";
 import { showFrame } from "./navigate.js";
-import { emit, LOW_SCORE, on, state } from "./state.js";
+import { emit, on, state, unsure } from "./state.js";
 
 const SPEED_MS = 50; // a frame, where the file does not say
 const THUMB = 16; // CSS pixels: the slider's thumb stays inside, so its marks do too
@@ -54,9 +54,6 @@ export function jumpTo(frame) {
   if (state.playing) togglePlay();
   showFrame(frame);
 }
-
-/** @param {Mark} mark */
-const unsure = (mark) => mark.doubt !== "" || (mark.score !== null && mark.score < LOW_SCORE);
 
 const COLOURS = {
   prompt: "#56B4E9",
@@ -146,7 +143,10 @@ function describe() {
     ? `${((state.frame * scan.frameTime) / 1000).toFixed(2)} s`
     : "";
   const checks = scan.timeline.filter(unsure).length;
-  byId("timeline-words", HTMLElement).textContent = checks ? `⚠ ${checks} to check` : "";
+  byId("timeline-checks", HTMLElement).hidden = !checks;
+  byId("timeline-checks", HTMLElement).title =
+    checks === 1 ? "One mask of this clip to check (U shows it)" : `${checks} masks of this clip to check (U shows the next)`;
+  byId("timeline-words", HTMLElement).textContent = String(checks);
   const play = byId("play", HTMLButtonElement);
   play.setAttribute("aria-pressed", String(state.playing));
   play.setAttribute("aria-label", state.playing ? "Pause" : "Play");

@@ -1,11 +1,11 @@
 // The dialog that makes, renames, colours, orders and removes classes.
 
 import * as api from "./api.js";
-import { ask } from "./dialogs.js";
+import { ask, sentence } from "./dialogs.js";
 import { byId, icon, make } from "./dom.js";
 import { whenIdle } from "./queue.js";
-import { emit, state } from "./state.js";
-import { refetch } from "./store.js";
+import { state } from "./state.js";
+import { refetch, refetchProject } from "./store.js";
 
 // Okabe and Ito: told apart with every kind of colour vision. The last is their black, made light for dark images.
 export const PALETTE = [
@@ -71,40 +71,45 @@ function add() {
   text?.focus();
 }
 
-export async function editClasses() {
+function list() {
   const rows = byId("class-rows", HTMLUListElement);
   rows.replaceChildren(...(state.project?.classes ?? []).map((one) => line(one, one.name)));
   if (!rows.children.length) add();
+  return state.project?.classesVersion ?? 0;
+}
+
+export async function editClasses() {
+  let base = list();
   const problem = byId("classes-problem", HTMLElement);
   problem.textContent = "";
   while ((await ask(byId("classes-dialog", HTMLDialogElement))) === "save") {
     try {
-      await save();
+      await save(base);
       return;
     } catch (error) {
-      // Open again as it was, with what is wrong.
-      const offline = error instanceof api.ApiError && error.unreached;
-      problem.textContent = offline
-        ? "Not saved: the server does not answer."
-        : error instanceof Error
-          ? error.message
-          : "";
+      problem.textContent = sentence(error instanceof Error ? error.message : "");
+      if (!(error instanceof api.ApiError)) continue;
+      // Open again as it was, with what is wrong; after a change elsewhere, with the list that there is now.
+      if (error.unreached) problem.textContent = "Not saved: the server does not answer.";
+      else if (error.code === "conflict" && (await refetchProject().then(() => true, () => false))) {
+        base = list();
+        problem.textContent =
+          "The classes were changed in another tab. This is the list as it is now: make your change again.";
+      }
     }
   }
 }
 
-async function save() {
-  if (!state.project) return;
+/** @param {number} base */
+async function save(base) {
   await whenIdle();
   const wanted = entries();
-  state.project.classes = (await api.putClasses(wanted)).classes;
-  const names = state.project.classes.map(({ name }) => name);
-  const now = (/** @type {string|null} */ label) =>
-    wanted.find(({ was }) => was === label)?.name ??
-    (label !== null && names.includes(label) ? label : (names[0] ?? null));
+  await api.putClasses(wanted, base);
+  // A renamed class stays the chosen one.
+  const now = (/** @type {string|null} */ label) => wanted.find(({ was }) => was === label)?.name ?? label;
   state.label = now(state.label);
   state.target.label = now(state.target.label);
-  emit("project", "target", "annotations");
+  await refetchProject();
   await refetch();
 }
 

@@ -5,14 +5,19 @@ import { byId, icon, make } from "./dom.js";
 const REMARK_MS = 6000;
 const MOST = 4; // older ones go: they must not cover the image
 
+/** With a capital letter, unless it begins with a name that is not written so. @param {string} text */
+export function sentence(text) {
+  return /^\p{Ll}+[,:;.!?]?(?=\s|$)/u.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+}
+
 /** A remark, for a moment. @param {string} text */
 export function say(text) {
-  if (text) toast(text, false);
+  if (text) toast(sentence(text), false);
 }
 
 /** An error, until it is closed. @param {string} text */
 export function sayError(text) {
-  toast(text, true);
+  toast(sentence(text), true);
 }
 
 /** @param {string} text @param {boolean} error */
@@ -63,7 +68,7 @@ export function ask(dialog) {
 /** @param {string} question @param {string} yes the word on the button @param {string} [note] */
 export async function askYesNo(question, yes, note = "") {
   byId("confirm-question", HTMLElement).textContent = question;
-  byId("confirm-note", HTMLElement).textContent = note;
+  byId("confirm-note", HTMLElement).textContent = sentence(note);
   byId("confirm-yes", HTMLButtonElement).textContent = yes;
   const dialog = byId("confirm", HTMLDialogElement);
   if (dialog.open) return false; // one question at a time

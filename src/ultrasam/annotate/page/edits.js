@@ -10,7 +10,7 @@ import { bitsOf } from "./layers.js";
 import { combine, encode, isEmpty } from "./masks.js";
 import { showFrame } from "./navigate.js";
 import { dropGroup, enqueue } from "./queue.js";
-import { annotationOf, emit, locked, objectOf, state } from "./state.js";
+import { annotationOf, classThere, emit, locked, objectOf, state } from "./state.js";
 import { apply, loadFrame, refetch, versionOf } from "./store.js";
 
 /**
@@ -35,21 +35,32 @@ function change(edit) {
   const { id: scan, axis } = state.scan;
   const frame = state.frame;
   const { target } = edit;
+  const job = api.freshId();
+  /** @type {Place|null} */
+  let sent = null;
 
   /** @returns {Place} */
   const place = () => {
     if (target && target.id !== null && !objectOf(target.id)) target.id = null; // undone meanwhile: begin it again
     const object = target?.id ?? null;
-    return { scan, frame, axis, object, base: versionOf(frame, object), label: target?.label ?? null };
+    const label = target ? classThere(target.label) : null;
+    return { scan, frame, axis, object, base: versionOf(frame, object), label, job };
+  };
+  /** A new object has its number. Its class may have been chosen while the answer was under way. @param {number} id */
+  const born = (id) => {
+    if (!target || target.id !== null) return;
+    target.id = id;
+    if (target.label !== null && target.label !== sent?.label) changeObject(id, { label: target.label });
   };
   enqueue({
     ...(target ? { group: target } : {}),
     async send() {
       if (target) await loadFrame(frame);
-      const answer = await edit.send(place());
+      sent = place();
+      const answer = await edit.send(sent);
       state.saved = "saved";
       if (!answer) return;
-      if (target && target.id === null && answer.object !== null) target.id = answer.object;
+      if (answer.object !== null) born(answer.object);
       state.serverTime = answer.ms;
       edit.settled?.(); // before the answer is drawn, or both would be
       apply(scan, answer, edit.wide);
@@ -59,15 +70,15 @@ function change(edit) {
       if (edit.since !== undefined) measurePaint(edit.since);
     },
     async arrived() {
-      const now = await api.changes(scan, state.scan?.seq ?? 0);
-      if (now.seq === state.scan?.seq || now.changed || (now.client !== null && now.client !== api.CLIENT))
-        return false;
+      const { arrived } = await api.changes(scan, state.scan?.seq ?? 0, job);
+      if (!arrived) return false;
       const before = new Set(state.scan?.objects.map(({ id }) => id));
       await refetch();
-      if (target && target.id === null) {
-        target.id = state.scan?.objects.find(({ id }) => !before.has(id))?.id ?? null;
-        emit("target", "annotations");
-      }
+      // The first new one on this frame: what other tabs began since then came later.
+      const object = state.scan?.objects.find(({ id }) => !before.has(id) && annotationOf(frame, id));
+      if (object) born(object.id);
+      state.saved = "saved";
+      emit("target", "annotations");
       return true;
     },
     failed(error) {
@@ -168,6 +179,7 @@ export function deleteHere() {
 export function acceptHere() {
   const target = state.target;
   if (annotationOf(state.frame, target.id)) change({ target, send: api.accept });
+  else say("The current object is not on this frame: there is nothing to check.");
 }
 
 export async function deleteObject() {
@@ -184,24 +196,24 @@ export async function deleteObject() {
     "Delete",
     "You can undo it.",
   );
-  if (sure) change({ wide: true, send: () => api.removeObject(scan.id, object.id) });
+  if (sure) change({ wide: true, send: (at) => api.removeObject(at, object.id, state.scan?.seq ?? 0) });
 }
 
 /** @param {number} id @param {{label?: string, name?: string, colour?: string|null}} values */
 export function changeObject(id, values) {
-  const scan = state.scan;
-  if (!scan) return;
   change({
-    async send() {
+    async send(at) {
       const object = objectOf(id);
-      return object ? api.patchObject(scan.id, id, { ...values, base: object.version }) : null;
+      // Compared only now: a choice before it may have been under way.
+      const news = object && Object.entries(values).some(([key, value]) => object[/** @type {"name"} */ (key)] !== value);
+      return news ? api.patchObject(at, id, { ...values, base: object.version }) : null;
     },
   });
 }
 
 export function toggleDone() {
-  const scan = state.scan;
-  if (scan) change({ send: () => api.patchScan(scan.id, !state.scan?.done) });
+  const done = !state.scan?.done;
+  change({ send: (at) => api.patchScan(at, done) });
 }
 
 export function findObjects() {
@@ -223,15 +235,13 @@ export function findObjects() {
 
 /** @param {"undo"|"redo"} way */
 export function step(way) {
-  const scan = state.scan;
-  if (!scan) return;
   change({
     wide: true,
     follow: true,
     asks: true,
-    async send() {
+    async send(at) {
       try {
-        return await api.step(scan.id, way, false);
+        return await api.step(at, way, false);
       } catch (error) {
         if (!(error instanceof api.ApiError) || error.code !== "others") throw error;
         const word = way === "undo" ? "Undo" : "Redo";
@@ -240,7 +250,7 @@ export function step(way) {
           word,
           error.message,
         );
-        return sure ? api.step(scan.id, way, true) : null;
+        return sure ? api.step(at, way, true) : null;
       }
     },
     then(answer) {
@@ -271,6 +281,6 @@ export function chooseClass(label) {
   const { target } = state;
   state.label = label;
   target.label = label;
-  if (target.id !== null && objectOf(target.id)?.label !== label) changeObject(target.id, { label });
+  if (target.id !== null) changeObject(target.id, { label });
   emit("target", "annotations");
 }

@@ -5,7 +5,7 @@ import { ask, say, sayError } from "./dialogs.js";
 import { byId, make } from "./dom.js";
 import { whenIdle } from "./queue.js";
 import { emit, state } from "./state.js";
-import { refetch } from "./store.js";
+import { refetch, refetchProject } from "./store.js";
 
 export let filesBusy = 0;
 
@@ -41,8 +41,7 @@ async function importFiles(files) {
           `${what} Left out: ${skipped.slice(0, 3).join("; ")}${skipped.length > 3 ? ` and ${skipped.length - 3} more` : ""}.`,
         );
       else say(what);
-      state.project = await api.project();
-      emit("project");
+      await refetchProject(); // its classes came with the file
       await refetch();
     });
   }

@@ -9,8 +9,9 @@ import { canvas } from "./view.js";
 
 /**
  * `where`: "canvas" only while the image has the keyboard (or nothing has); "pointer" only while the keyboard pointer is on;
- * "hand" is said in the help only: a mouse or a key that is held. `shown` is a shorter text for many keys.
- * @typedef {{keys: string[], shown?: string, does: string, action: string, where?: "canvas"|"pointer"|"hand"}} Binding
+ * "hand" is said in the help only: a mouse or a key that is held. `shown` is a shorter text for many keys. `repeats`: a key that
+ * is held down does it again and again; of any other, only the first press counts.
+ * @typedef {{keys: string[], shown?: string, does: string, action: string, where?: "canvas"|"pointer"|"hand", repeats?: true}} Binding
  */
 
 /** @type {{title: string, bindings: Binding[]}[]} */
@@ -42,7 +43,7 @@ export const KEYS = [
       { keys: ["E"], does: "Eraser", action: "tool-eraser" },
       { keys: ["G"], does: "Polygon", action: "tool-polygon" },
       { keys: ["H"], does: "Pan", action: "tool-pan" },
-      { keys: ["[", "]"], does: "Smaller or larger brush", action: "brush" },
+      { keys: ["[", "]"], does: "Smaller or larger brush", action: "brush", repeats: true },
       { keys: ["Enter"], does: "Close the polygon (with Alt: cut it out)", action: "", where: "hand" },
       { keys: ["Esc"], does: "Forget what is half drawn", action: "escape" },
       { keys: ["X"], does: "Clicks and polygons: add or take away", action: "mode" },
@@ -53,8 +54,14 @@ export const KEYS = [
     title: "Objects",
     bindings: [
       { keys: ["N"], does: "New object", action: "new" },
-      { keys: ["Tab"], does: "Next object", action: "object-next", where: "canvas" },
-      { keys: ["Shift+Tab"], does: "Previous object", action: "object-previous", where: "canvas" },
+      { keys: ["Tab"], does: "Next object", action: "object-next", where: "canvas", repeats: true },
+      {
+        keys: ["Shift+Tab"],
+        does: "Previous object",
+        action: "object-previous",
+        where: "canvas",
+        repeats: true,
+      },
       {
         keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"],
         shown: "1 … 9",
@@ -70,24 +77,24 @@ export const KEYS = [
   {
     title: "Steps",
     bindings: [
-      { keys: ["Ctrl+Z"], does: "Undo", action: "undo" },
-      { keys: ["Ctrl+Shift+Z", "Ctrl+Y"], does: "Redo", action: "redo" },
+      { keys: ["Ctrl+Z"], does: "Undo", action: "undo", repeats: true },
+      { keys: ["Ctrl+Shift+Z", "Ctrl+Y"], does: "Redo", action: "redo", repeats: true },
     ],
   },
   {
     title: "Frames and scans",
     bindings: [
-      { keys: ["Left"], does: "Previous frame", action: "frame-previous" },
-      { keys: ["Right"], does: "Next frame", action: "frame-next" },
-      { keys: ["Shift+Left"], does: "Ten frames back", action: "frame-previous-10" },
-      { keys: ["Shift+Right"], does: "Ten frames on", action: "frame-next-10" },
+      { keys: ["Left", ","], does: "Previous frame", action: "frame-previous", repeats: true },
+      { keys: ["Right", "."], does: "Next frame", action: "frame-next", repeats: true },
+      { keys: ["Shift+Left"], does: "Ten frames back", action: "frame-previous-10", repeats: true },
+      { keys: ["Shift+Right"], does: "Ten frames on", action: "frame-next-10", repeats: true },
       { keys: ["Home"], does: "First frame", action: "frame-first" },
       { keys: ["End"], does: "Last frame", action: "frame-last" },
       { keys: ["K"], does: "Play or pause (also a tap on Space)", action: "play" },
       { keys: ["T"], does: "Track forward", action: "track-forward" },
       { keys: ["Shift+T"], does: "Track back", action: "track-back" },
-      { keys: ["PageDown"], does: "Next scan", action: "scan-next" },
-      { keys: ["PageUp"], does: "Previous scan", action: "scan-previous" },
+      { keys: ["PageDown"], does: "Next scan", action: "scan-next", repeats: true },
+      { keys: ["PageUp"], does: "Previous scan", action: "scan-previous", repeats: true },
       { keys: ["U"], does: "Next uncertain", action: "uncertain" },
       { keys: ["F"], does: "Scan finished", action: "done" },
     ],
@@ -95,8 +102,15 @@ export const KEYS = [
   {
     title: "View",
     bindings: [
-      { keys: ["+"], does: "Larger", action: "zoom-in" },
-      { keys: ["-"], does: "Smaller", action: "zoom-out" },
+      { keys: ["+"], does: "Larger", action: "zoom-in", repeats: true },
+      { keys: ["-"], does: "Smaller", action: "zoom-out", repeats: true },
+      {
+        keys: ["Ctrl+Left", "Ctrl+Right", "Ctrl+Up", "Ctrl+Down"],
+        shown: "Ctrl+Arrows",
+        does: "Move the view over the image",
+        action: "pan",
+        repeats: true,
+      },
       { keys: ["0"], does: "Fit into the window", action: "fit" },
       { keys: ["L"], does: "Window and level", action: "levels" },
       { keys: ["?"], does: "This help", action: "help" },
@@ -113,6 +127,7 @@ export const KEYS = [
         does: "Move it",
         action: "crosshair-move",
         where: "pointer",
+        repeats: true,
       },
       {
         keys: ["Shift+Left", "Shift+Right", "Shift+Up", "Shift+Down"],
@@ -120,15 +135,26 @@ export const KEYS = [
         does: "Move it fast",
         action: "crosshair-move",
         where: "pointer",
+        repeats: true,
       },
-      { keys: ["Enter"], does: "Add to the object", action: "crosshair-add", where: "pointer" },
       {
-        keys: ["Backspace", "-"],
-        does: "Take away from the object",
+        keys: ["Enter"],
+        does: "Click; set a corner or an end; begin and end a box; put the brush down and lift it",
+        action: "crosshair-press",
+        where: "pointer",
+      },
+      {
+        keys: ["Shift+Enter", "Alt+Enter"],
+        does: "Close the polygon; close it and cut it out",
+        action: "",
+        where: "hand",
+      },
+      {
+        keys: ["Backspace"],
+        does: "Take away from the object; the last corner back",
         action: "crosshair-remove",
         where: "pointer",
       },
-      { keys: ["B"], does: "Begin or end a box", action: "crosshair-box", where: "pointer" },
     ],
   },
 ];
@@ -203,7 +229,9 @@ export function startKeys(actions) {
       event.preventDefault();
       return;
     }
-    if (onCanvas() && tool().key?.(event.key, event.altKey)) {
+    // The keyboard pointer's Enter is its click.
+    const clicks = state.keyboardPointer && name === "Enter";
+    if (onCanvas() && !clicks && tool().key?.(event.key, event.altKey)) {
       event.preventDefault();
       return;
     }
@@ -218,7 +246,7 @@ export function startKeys(actions) {
     const action = binding && actions[binding.action];
     if (!action) return;
     event.preventDefault();
-    action(name);
+    if (!event.repeat || binding.repeats) action(name);
   });
   document.addEventListener("keyup", (event) => {
     if (event.key === " " && held.space) {

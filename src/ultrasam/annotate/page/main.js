@@ -3,8 +3,16 @@
 import * as api from "./api.js";
 import { jumpTo, startCine, stepFrame, togglePlay } from "./cine.js";
 import { editClasses, startClasses } from "./classes.js";
-import { boxCrosshair, clickCrosshair, leaveCrosshair, moveCrosshair, toggleCrosshair } from "./crosshair.js";
-import { ask, say } from "./dialogs.js";
+import {
+  crosshairHint,
+  leaveCrosshair,
+  moveCrosshair,
+  pressCrosshair,
+  removeAtCrosshair,
+  toggleCrosshair,
+  zoomCentre,
+} from "./crosshair.js";
+import { ask, say, sentence } from "./dialogs.js";
 import { byId } from "./dom.js";
 import * as edits from "./edits.js";
 import { chooseImport, exportMasks, filesBusy, startFiles } from "./files.js";
@@ -22,9 +30,10 @@ import { emit, keepSettings, on, readSettings, settings, state } from "./state.j
 import { setBrush, sizeBrush } from "./tool-brush.js";
 import { takeTool, tool, TOOLS } from "./tools.js";
 import { startTracking, stopTracking, track } from "./track.js";
-import { canvas, fit, redraw, setPainter, zoom } from "./view.js";
+import { canvas, fit, pan, redraw, setPainter, zoom } from "./view.js";
 
 const ZOOM = 1.25;
+const PAN = 60; // CSS pixels
 
 /** @param {boolean} adding */
 function setMode(adding) {
@@ -32,6 +41,12 @@ function setMode(adding) {
   clearPreview();
   emit("tool");
 }
+
+/** Of arrow keys: 1 is to the right, and down. @param {string} key @returns {[number, number]} */
+const directionOf = (key) => [
+  Number(key.endsWith("Right")) - Number(key.endsWith("Left")),
+  Number(key.endsWith("Down")) - Number(key.endsWith("Up")),
+];
 
 /** From one part of the page to the next, for the keyboard. @param {string} key */
 function nextRegion(key) {
@@ -63,9 +78,10 @@ const actions = {
   ...Object.fromEntries(TOOLS.map(({ name }) => [`tool-${name}`, () => takeTool(name)])),
   brush: (key) => sizeBrush(key === "]" ? 1 : -1),
   escape() {
+    const begun = tool().pressed?.();
     tool().cancel?.();
     if (state.playing) togglePlay();
-    else leaveCrosshair();
+    else if (!begun) leaveCrosshair();
   },
   mode: () => setMode(!state.adding),
   "mode-add": () => setMode(true),
@@ -103,8 +119,12 @@ const actions = {
   "scan-previous": () => openNext(-1),
   uncertain: () => void openUncertain(),
   done: edits.toggleDone,
-  "zoom-in": () => zoom(ZOOM),
-  "zoom-out": () => zoom(1 / ZOOM),
+  "zoom-in": () => zoom(ZOOM, ...zoomCentre()),
+  "zoom-out": () => zoom(1 / ZOOM, ...zoomCentre()),
+  pan(key) {
+    const [x, y] = directionOf(key);
+    pan(-x * PAN, -y * PAN);
+  },
   fit,
   levels: () => byId("levels", HTMLElement).togglePopover(),
   "levels-reset": resetLevels,
@@ -113,15 +133,9 @@ const actions = {
   help: () => void ask(byId("help-dialog", HTMLDialogElement)),
   region: nextRegion,
   crosshair: toggleCrosshair,
-  "crosshair-move": (key) =>
-    moveCrosshair(
-      Number(key.endsWith("Right")) - Number(key.endsWith("Left")),
-      Number(key.endsWith("Down")) - Number(key.endsWith("Up")),
-      key.startsWith("Shift"),
-    ),
-  "crosshair-add": () => clickCrosshair(true),
-  "crosshair-remove": () => clickCrosshair(false),
-  "crosshair-box": boxCrosshair,
+  "crosshair-move": (key) => moveCrosshair(...directionOf(key), key.startsWith("Shift")),
+  "crosshair-press": pressCrosshair,
+  "crosshair-remove": removeAtCrosshair,
 };
 
 function showTools() {
@@ -144,9 +158,7 @@ function showTools() {
 }
 
 function showHint() {
-  const words = state.keyboardPointer
-    ? "Keyboard pointer: arrows move it, Enter adds, Backspace takes away, B begins and ends a box, C leaves."
-    : tool().hint();
+  const words = state.keyboardPointer ? crosshairHint() : tool().hint();
   const hint = byId("hint", HTMLElement);
   const now = !state.scan
     ? "Choose a scan at the left."
@@ -207,7 +219,7 @@ function showScan() {
           "Put images, DICOM files, videos or volumes into the folder and open this page again.",
         ]
       : state.scanError
-        ? ["This scan cannot be opened", state.scanError]
+        ? ["This scan cannot be opened", sentence(state.scanError)]
         : ["No scan is open", "Choose one at the left."];
   byId("empty-title", HTMLElement).textContent = title ?? "";
   byId("empty-words", HTMLElement).textContent = words ?? "";

@@ -5,8 +5,8 @@ import { say, sayError } from "./dialogs.js";
 import { fetchImages, forgetImages } from "./images.js";
 import { resetLevels } from "./levels.js";
 import { whenIdle } from "./queue.js";
-import { emit, state } from "./state.js";
-import { forgetFrames, loadFrame, refetch } from "./store.js";
+import { emit, state, unsure } from "./state.js";
+import { forgetFrames, loadFrame, matchClasses, refetch } from "./store.js";
 import { fit } from "./view.js";
 
 /**
@@ -18,6 +18,8 @@ export async function openScan(id, { frame = 0, axis = null } = {}) {
     say("Tracking is running: stop it first.");
     return;
   }
+  performance.clearMarks("open-scan");
+  performance.mark("open-scan");
   state.playing = false;
   state.wanted = id;
   state.opening = true;
@@ -30,6 +32,7 @@ export async function openScan(id, { frame = 0, axis = null } = {}) {
     state.scan = scan;
     state.scanError = "";
     state.frame = Math.min(Math.max(0, frame), scan.frames - 1);
+    matchClasses(scan.classesVersion).catch(() => {}); // the banner tells, and the next poll tries again
   } catch (error) {
     if (state.wanted !== id) return;
     state.opening = false;
@@ -53,10 +56,12 @@ export async function openScan(id, { frame = 0, axis = null } = {}) {
   showFrame(state.frame);
 }
 
-/** Go on with what is on this frame, else with the first object; in a new scan, with a new one. */
+const marksHere = () => state.scan?.timeline.filter((mark) => mark.frame === state.frame) ?? [];
+
+/** Go on with what is on this frame, first what is unsure, else with the first object; in a new scan, with a new one. */
 function takeTarget() {
   const objects = state.scan?.objects ?? [];
-  const here = state.scan?.timeline.find((mark) => mark.frame === state.frame)?.object;
+  const here = (marksHere().find(unsure) ?? marksHere()[0])?.object;
   const object = objects.find(({ id }) => id === here) ?? objects[0];
   state.target = { id: object?.id ?? null, label: object?.label ?? state.label };
   state.preview = null;
@@ -99,14 +104,18 @@ export function openNext(way) {
 export async function openUncertain() {
   try {
     await whenIdle();
-    const { scan, frame, why } = await api.nextUncertain(state.wanted, "least");
+    const shown = state.scan?.id === state.wanted ? state.frame : null;
+    const { scan, frame, why } = await api.nextUncertain(state.wanted, shown);
     if (scan === null) {
       say(why || "Nothing is left that is uncertain.");
       return;
     }
-    if (scan === state.scan?.id) showFrame(frame);
-    else await openScan(scan, { frame });
-    if (why) say(`Shown because: ${why}.`.replace("..", "."));
+    if (scan === state.scan?.id) {
+      showFrame(frame);
+      if (marksHere().some(unsure)) takeTarget();
+      emit("target", "annotations");
+    } else await openScan(scan, { frame });
+    say(why);
   } catch (error) {
     if (error instanceof api.ApiError && !error.unreached) sayError(error.message);
   }

@@ -2,10 +2,11 @@
 
 /** @import {Annotation, ScanObject} from "./types.js" */
 
+import { sentence } from "./dialogs.js";
 import { byId, icon, make, refill, swatch } from "./dom.js";
 import { changeObject, chooseClass, select } from "./edits.js";
 import { rows } from "./measure.js";
-import { annotationOf, classOf, colourOf, emit, LOW_SCORE, nameOf, objectOf, on, state } from "./state.js";
+import { annotationOf, classOf, colourOf, emit, LOW_SCORE, nameOf, objectOf, on, state, unsure } from "./state.js";
 
 const ORIGINS = {
   prompt: "clicked",
@@ -15,20 +16,49 @@ const ORIGINS = {
   auto: "found",
 };
 
+const ORIGIN_TITLES = {
+  prompt: "Made with clicks, a box or a calliper",
+  brush: "Drawn or corrected by hand",
+  tracked: "Followed from another frame",
+  imported: "From an imported file",
+  auto: "Found by the model without a click",
+};
+
+const SCORE = "Score: the model's own guess of how well the mask fits, 0 to 1";
+
 /** How sure a mask is, in words and with an icon. @param {Annotation|null} annotation */
 function scoreOf(annotation) {
-  if (!annotation) return make("span", { class: "score none" }, "not on this frame");
-  const low = annotation.score !== null && annotation.score < LOW_SCORE;
-  const number = annotation.score === null ? ORIGINS[annotation.origin] : annotation.score.toFixed(2);
-  if (!low && !annotation.doubt)
-    return make("span", { class: "score", title: "How sure the model is, 0 to 1" }, number);
-  const why = annotation.doubt || `score ${number} is low`;
-  return make(
-    "span",
-    { class: "score low", title: why },
-    icon("warning"),
-    low ? `low ${number}` : `check ${number}`,
-  );
+  if (!annotation)
+    return make(
+      "span",
+      { class: "score", title: "Not on this frame" },
+      make("span", { "aria-hidden": "true" }, "—"),
+      make("span", { class: "said" }, "not on this frame"),
+    );
+  const { score, origin, checked } = annotation;
+  const number = score === null ? ORIGINS[origin] : score.toFixed(2);
+  if (unsure(annotation)) {
+    const low = score !== null && score < LOW_SCORE;
+    const word = make("span", { class: "long" }, low ? "low " : "check ");
+    const words = make("span", {}, word, number);
+    return make("span", { class: "score low", title: sentence(whyOf(annotation)) }, icon("warning"), words);
+  }
+  if (checked)
+    return make(
+      "span",
+      { class: "score checked", title: "You said that this mask is right" },
+      icon("tick"),
+      make("span", { class: "said" }, "checked"),
+      number,
+    );
+  const title = score === null ? ORIGIN_TITLES[origin] : SCORE;
+  return make("span", { class: "score", title }, number);
+}
+
+/** Why a person should look at a mask, "" where nobody has to. @param {Annotation|null} annotation */
+function whyOf(annotation) {
+  if (!annotation || !unsure(annotation)) return "";
+  return annotation.doubt || `its score of ${annotation.score?.toFixed(2)} is low`;
 }
 
 /** @param {ScanObject} object */
@@ -119,12 +149,9 @@ function drawCurrent() {
   byId("object-colour", HTMLInputElement).value = colourOf(object).toLowerCase();
   const annotation = annotationOf(state.frame, object.id);
   const doubt = byId("doubt", HTMLElement);
-  const low = annotation && annotation.score !== null && annotation.score < LOW_SCORE;
-  const why = annotation?.doubt || (low ? `score ${annotation.score?.toFixed(2)} is low` : "");
+  const why = whyOf(annotation);
   doubt.hidden = !why;
   byId("doubt-words", HTMLElement).textContent = why ? `Look at this mask: ${why}.` : "";
-  byId("accept", HTMLButtonElement).hidden =
-    !annotation?.doubt && annotation?.origin !== "auto" && annotation?.origin !== "tracked";
   byId("delete-here", HTMLButtonElement).disabled = !annotation;
   drawSizes(annotation);
 }

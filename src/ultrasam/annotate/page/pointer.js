@@ -5,7 +5,7 @@ import { select } from "./edits.js";
 import { setLevels } from "./levels.js";
 import { imageOf } from "./images.js";
 import { say } from "./dialogs.js";
-import { locked, state } from "./state.js";
+import { locked, on, state } from "./state.js";
 import { clearPreview } from "./preview.js";
 import { tool } from "./tools.js";
 import { canvas, pan, pointer, zoom } from "./view.js";
@@ -20,6 +20,9 @@ let gesture = null;
 /** @type {number|null} */
 let mine = null; // the pointer of the gesture
 let [lastX, lastY] = [0, 0];
+/** @type {PointerEvent|null} */
+let resting = null; // over the image, with no button held
+let greeted = "";
 
 export function setCursor() {
   const moving = held.space || tool().name === "pan";
@@ -53,17 +56,22 @@ function down(event) {
   event.preventDefault(); // no automatic scrolling under the middle button
 }
 
+/** Whether a tool can begin on what is shown; where it cannot, a remark says why. */
+export function ready() {
+  const why = locked() || (state.playing ? "The clip plays: pause it to annotate." : "");
+  say(why);
+  return !why && imageOf(state.frame) !== null;
+}
+
 /** @param {PointerEvent} event */
 function begin(event) {
-  const why = locked();
-  if (why) say(why);
-  if (why || !imageOf(state.frame)) return;
-  if (state.playing) {
-    say("The clip plays: pause it to annotate.");
-    return;
-  }
+  if (!ready()) return;
   gesture = "tool";
   tool().down?.(pointer(event), event);
+}
+
+function hover() {
+  if (resting && !held.space && !held.window && !state.playing) tool().hover?.(pointer(resting), resting);
 }
 
 /** @param {PointerEvent} event */
@@ -73,8 +81,8 @@ function move(event) {
     return;
   }
   if (gesture === null) {
-    if (event.pointerType !== "touch" && !held.space && !held.window && !state.playing)
-      tool().hover?.(pointer(event), event);
+    resting = event.pointerType === "touch" ? null : event;
+    hover();
     return;
   }
   if (event.pointerId !== mine) return;
@@ -139,8 +147,16 @@ export function startPointer() {
   canvas.addEventListener("pointerup", up);
   canvas.addEventListener("pointercancel", cancel);
   canvas.addEventListener("pointerleave", () => {
+    resting = null;
     clearPreview();
     if (!gesture) tool().leave?.();
+  });
+  // A new frame comes under a pointer that rests: the preview comes without a move.
+  on(["annotations"], () => {
+    const shown = `${state.scan?.id} ${state.frame}`;
+    if (shown === greeted || !state.frames.has(state.frame)) return;
+    greeted = shown;
+    if (gesture === null) hover();
   });
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   canvas.addEventListener("auxclick", (event) => event.preventDefault());

@@ -6,9 +6,11 @@ import { byId } from "./dom.js";
 import { retry } from "./navigate.js";
 import { resume } from "./queue.js";
 import { emit, on, state } from "./state.js";
-import { refetch } from "./store.js";
+import { matchClasses, refetch } from "./store.js";
 
 const EVERY_MS = 2000;
+// A tab that polls counts as there: others are asked before they undo its steps.
+const HIDDEN_MS = 5000;
 
 const DOWN =
   "The server does not answer. Everything up to your last finished stroke is on disk. Start “ultrasam annotate” again; this page goes on by itself.";
@@ -29,7 +31,11 @@ export function startPoll(begin) {
     if (state.project) retry();
     else void begin();
   });
-  setInterval(() => void check(), EVERY_MS);
+  const again = () => {
+    const rests = document.hidden && state.link === "up";
+    setTimeout(() => void check().then(again), rests ? HIDDEN_MS : EVERY_MS);
+  };
+  again();
   document.addEventListener("visibilitychange", () => void check());
   on(["link", "queue"], () => {
     const banner = byId("banner", HTMLElement);
@@ -47,7 +53,7 @@ export function startPoll(begin) {
 }
 
 async function check() {
-  if (checking || document.hidden) return;
+  if (checking) return;
   checking = true;
   try {
     const scan = state.scan;
@@ -56,13 +62,16 @@ async function check() {
       if (state.link !== "up" || !state.project) await api.project();
       return;
     }
-    const { changed } = await api.changes(scan.id, scan.seq);
+    const { changed, seq, classes } = await api.changes(scan.id, scan.seq);
     const quiet = !state.waiting && !state.tracking && !state.opening && state.scan === scan;
-    if (!changed || !quiet) return;
-    const before = scan.seq;
+    if (!quiet) return;
+    await matchClasses(classes);
+    if (!changed) {
+      scan.seq = seq; // all until then is this tab's own
+      return;
+    }
     await refetch();
-    if (state.scan && state.scan.seq !== before)
-      say("This scan was changed in another tab; it is up to date again.");
+    if (state.scan && state.scan !== scan) say("This scan was changed in another tab; it is up to date again.");
   } catch {
     // the banner tells
   } finally {

@@ -3,7 +3,7 @@
 /** @import {Pointer} from "./types.js" */
 
 import * as api from "./api.js";
-import { emit, locked, settings, state, targetColour } from "./state.js";
+import { classThere, emit, locked, settings, state, targetColour } from "./state.js";
 import { versionOf } from "./store.js";
 
 const REST_MS = 50; // a pointer that moves on asks for nothing
@@ -35,6 +35,15 @@ export function clearPreview() {
   }
 }
 
+/** The time from the choice of a scan to the first preview in it, for whoever measures the page. */
+function measureOpen() {
+  if (!performance.getEntriesByName("open-scan").length) return;
+  requestAnimationFrame(() => {
+    performance.measure("open-to-preview", "open-scan");
+    performance.clearMarks("open-scan");
+  });
+}
+
 async function send() {
   const place = wanted;
   const scan = state.scan;
@@ -53,7 +62,8 @@ async function send() {
       axis: scan.axis,
       object: target.id,
       base: versionOf(frame, target.id),
-      label: target.label,
+      label: classThere(target.label),
+      job: "", // nothing is kept of it
     };
     const answer = await api.ask(at, { kind: "click", ...place }, true);
     const mask = answer.annotations.find((annotation) => annotation.frame === frame)?.mask;
@@ -68,6 +78,7 @@ async function send() {
     ) {
       state.preview = { frame, target, mask, colour: targetColour(target), key };
       emit("view");
+      measureOpen();
     }
   } catch {
     // a preview is a courtesy: a click at the same place says what is wrong

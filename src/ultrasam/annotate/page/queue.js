@@ -7,7 +7,7 @@ import { emit, state } from "./state.js";
 /**
  * @typedef {object} Job
  * @property {() => Promise<void>} send
- * @property {() => Promise<boolean>} arrived  after a lost connection: did the server get it all the same?
+ * @property {() => Promise<boolean>} arrived  after a lost connection: did the server apply it all the same?
  * @property {(error: ApiError|Error) => void} failed
  * @property {() => void} [settled]  done or failed: what was shown in advance can go
  * @property {object} [group]  jobs that build on each other; a conflict drops those that follow

@@ -2,10 +2,11 @@
 
 /** @import {Annotation, Pair, ScanObject, Target} from "./types.js" */
 
+import { sentence } from "./dialogs.js";
 import { imageError, imageOf } from "./images.js";
 import { layerOf, shownLayer } from "./layers.js";
 import { levelled } from "./levels.js";
-import { annotationOf, colourOf, LOW_SCORE, nameOf, state, targetColour } from "./state.js";
+import { annotationOf, colourOf, nameOf, state, targetColour, unsure } from "./state.js";
 import { canvas, context, toScreen, view } from "./view.js";
 
 const HALO = "rgba(0, 0, 0, 0.65)"; // around lines: they are seen on black and on white
@@ -25,7 +26,7 @@ export function drawScene() {
   if (!state.scan) return;
   const bitmap = imageOf(state.frame);
   if (!bitmap) {
-    message(imageError(state.frame) || "Loading frame …");
+    message(sentence(imageError(state.frame)) || "Loading frame …");
     return;
   }
   context.imageSmoothingEnabled = view.scale < 3; // from there on, pixels are worked on one by one
@@ -106,8 +107,7 @@ function inImage(paint) {
  * @param {boolean} current
  */
 function drawName(object, annotation, [x, y], current) {
-  const low = annotation && (annotation.doubt || (annotation.score !== null && annotation.score < LOW_SCORE));
-  tag(`${nameOf(object)}${low ? "  ⚠ check" : ""}`, x, y - 10, colourOf(object), current);
+  tag(`${nameOf(object)}${annotation && unsure(annotation) ? "  ⚠ check" : ""}`, x, y - 10, colourOf(object), current);
 }
 
 /**

@@ -1,12 +1,12 @@
 // All that the page knows, in one object, and who wants to hear when a part of it changes.
 
 /**
- * @import {Annotation, OpenScan, PendingClick, Preview, Project, ScanObject, Stroke, Target} from "./types.js"
+ * @import {Annotation, Mark, OpenScan, PendingClick, Preview, Project, ScanObject, Stroke, Target} from "./types.js"
  */
 
 /** @typedef {"project"|"scan"|"frame"|"annotations"|"target"|"tool"|"view"|"queue"|"link"|"playing"|"tracking"|"size"|"settings"} Topic */
 
-export const LOW_SCORE = 0.6;
+export const LOW_SCORE = 0.6; // as in the server, whose /api/next then shows these masks
 
 export const state = {
   /** @type {Project|null} */ project: null,
@@ -80,6 +80,19 @@ export function objectOf(id) {
 /** @param {string|null} label */
 export function classOf(label) {
   return state.project?.classes.find((one) => one.name === label) ?? null;
+}
+
+/** A class may be gone since it was chosen, after an import or a change in another tab. @param {string|null} label */
+export function classThere(label) {
+  return classOf(label) ? label : (state.project?.classes[0]?.name ?? null);
+}
+
+/**
+ * Whether a person should look at a mask; what one called right is sure.
+ * @param {Pick<Mark, "checked"|"doubt"|"score">} mark
+ */
+export function unsure({ checked, doubt, score }) {
+  return !checked && (doubt !== "" || (score !== null && score < LOW_SCORE));
 }
 
 const NO_CLASS = "#56B4E9";

@@ -1,9 +1,9 @@
 // The page's copy of what is annotated in the open scan: filled by requests, changed by the server's answers only.
 
-/** @import {Annotation, Change, FrameAnswer} from "./types.js" */
+/** @import {Annotation, Change, FrameAnswer, Mark} from "./types.js" */
 
 import * as api from "./api.js";
-import { annotationOf, emit, objectOf, state } from "./state.js";
+import { annotationOf, classThere, emit, objectOf, state } from "./state.js";
 
 let epoch = 0; // counts what makes an answer that is under way stale
 /** @type {Map<number, Promise<void>>} */
@@ -67,8 +67,23 @@ export async function refetch() {
   forgetFrames();
   forgetLostTarget();
   await loadFrame(state.frame);
+  await matchClasses(scan.classesVersion);
   updateEntry();
   emit("scan", "annotations", "target");
+}
+
+/** Fetch the project again, with its classes: an import or another tab may have changed them. */
+export async function refetchProject() {
+  state.project = await api.project();
+  updateEntry();
+  state.label = classThere(state.label);
+  state.target.label = classThere(objectOf(state.target.id)?.label ?? state.target.label);
+  emit("project", "target", "annotations");
+}
+
+/** @param {number} version of the classes, as the server has it now */
+export async function matchClasses(version) {
+  if (state.project && version !== state.project.classesVersion) await refetchProject();
 }
 
 /**
@@ -80,17 +95,18 @@ export async function refetch() {
 export function apply(scan, change, wide = false) {
   if (state.scan?.id !== scan) return;
   epoch++;
+  const timeline = change.timeline ?? changedMarks(state.scan.timeline, change);
   if (wide) {
     for (const frame of [...state.frames.keys()]) if (frame !== change.frame) state.frames.delete(frame);
-    if (change.frame !== null && !matches(change)) state.frames.delete(change.frame);
+    if (change.frame !== null && !matches(change, timeline)) state.frames.delete(change.frame);
   }
   for (const { object, frame } of change.removed) state.frames.get(frame)?.delete(object);
   for (const annotation of change.annotations)
     state.frames.get(annotation.frame)?.set(annotation.object, annotation);
+  // Not its `seq`: between two steps of this tab another one may have made one, which only `changes` tells.
   Object.assign(state.scan, {
-    seq: change.seq,
-    objects: change.objects,
-    timeline: change.timeline,
+    objects: change.objects ?? state.scan.objects,
+    timeline,
     done: change.done,
     undo: change.undo,
     redo: change.redo,
@@ -100,12 +116,19 @@ export function apply(scan, change, wide = false) {
   emit("scan", "annotations", "target");
 }
 
-/** Whether the frame, with this change, holds what the timeline says. @param {Change} change */
-function matches(change) {
+/** @param {Mark[]} timeline @param {Change} change one that lists what is different */
+function changedMarks(timeline, { marks = [], removed }) {
+  const keyOf = (/** @type {{object: number, frame: number}} */ { object, frame }) => `${object} ${frame}`;
+  const gone = new Set([...marks, ...removed].map(keyOf));
+  return [...timeline.filter((mark) => !gone.has(keyOf(mark))), ...marks];
+}
+
+/** Whether the frame, with this change, holds what the timeline says. @param {Change} change @param {Mark[]} timeline */
+function matches(change, timeline) {
   const known = new Set(state.frames.get(change.frame ?? -1)?.keys());
   for (const { object, frame } of change.removed) if (frame === change.frame) known.delete(object);
   for (const { object, frame } of change.annotations) if (frame === change.frame) known.add(object);
-  const marks = change.timeline.filter(({ frame }) => frame === change.frame);
+  const marks = timeline.filter(({ frame }) => frame === change.frame);
   return marks.length === known.size && marks.every(({ object }) => known.has(object));
 }
 
@@ -120,12 +143,13 @@ export function applyTracked(frame, annotations) {
   const objects = new Set(annotations.map(({ object }) => object));
   for (const annotation of annotations) known?.set(annotation.object, annotation);
   const kept = state.scan.timeline.filter((mark) => mark.frame !== frame || !objects.has(mark.object));
-  const marks = annotations.map(({ object, origin, score, doubt }) => ({
+  const marks = annotations.map(({ object, origin, score, doubt, checked }) => ({
     object,
     frame,
     origin,
     score,
     doubt,
+    checked,
   }));
   state.scan.timeline = [...kept, ...marks];
   emit("annotations");
@@ -141,7 +165,7 @@ export function updateEntry() {
   const scan = state.scan;
   const entry = state.project?.scans.find(({ id }) => id === scan?.id);
   if (!scan || !entry) return;
-  const scores = scan.timeline.flatMap(({ score, doubt }) => (doubt ? [0] : score === null ? [] : [score]));
+  const scores = scan.timeline.flatMap(({ checked, doubt, score }) => (checked ? [1] : doubt ? [0] : (score ?? [])));
   entry.objects = scan.objects.length;
   entry.frames = new Set(scan.timeline.map(({ frame }) => frame)).size;
   entry.least = scores.length ? Math.min(...scores) : null;

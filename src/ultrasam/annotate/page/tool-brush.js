@@ -96,6 +96,7 @@ const brush = (name, adding, hint) => ({
     place = null;
     redraw();
   },
+  pressed: () => bits !== null,
   cancel: forget,
   draw() {
     if (bits && pixels) {

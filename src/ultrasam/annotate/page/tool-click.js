@@ -1,6 +1,6 @@
 // Click: add to the current object or take away from it; a drag draws a box. The Box tool is the same, for boxes only.
 
-/** @import {Pointer, Tool} from "./types.js" */
+/** @import {Hand, Pointer, Tool} from "./types.js" */
 
 import { prompt } from "./edits.js";
 import { nameOf, objectOf, state } from "./state.js";
@@ -20,7 +20,7 @@ const far = (a, b) => Math.hypot(a.px - b.px, a.py - b.py) > DRAG;
 
 /**
  * Whether this event adds to the object: the right button and Alt turn the toggle round.
- * @param {MouseEvent} event
+ * @param {Hand} event
  */
 export function adds(event) {
   return state.adding !== (event.button === 2 || (event.buttons & 2) !== 0 || event.altKey);
@@ -46,7 +46,7 @@ function finishBox(since) {
   if (x1 - x0 >= 1 && y1 - y0 >= 1) prompt({ kind: "box", box: [x0, y0, x1, y1] }, since);
 }
 
-/** @param {Pick<Tool, "name"|"cursor"|"hint">} words @param {boolean} clicks @returns {Tool} */
+/** @param {Pick<Tool, "name"|"cursor"|"hint"|"pressed">} words @param {boolean} clicks @returns {Tool} */
 const tool = (words, clicks) => ({
   ...words,
   down(at) {
@@ -101,6 +101,7 @@ export const boxTool = tool(
     name: "box",
     cursor: "crosshair",
     hint: () => `Drag a box around ${objectWords()}, from corner to corner.`,
+    pressed: () => from !== null,
   },
   false,
 );

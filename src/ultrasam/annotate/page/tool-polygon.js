@@ -49,7 +49,9 @@ export const polygonTool = {
     const corner = clamped(at);
     const first = corners[0];
     const last = corners[corners.length - 1];
-    const twice = last && near(last, corner) && event.timeStamp - lastClick < DOUBLE_MS;
+    // A double click, or however slowly the very same place again: so the keyboard pointer closes it.
+    const same = last && last.x === corner.x && last.y === corner.y;
+    const twice = last && near(last, corner) && (same || event.timeStamp - lastClick < DOUBLE_MS);
     lastClick = event.timeStamp;
     if (!first) adding = adds(event);
     if (corners.length >= 3 && first && (twice || near(first, corner))) {

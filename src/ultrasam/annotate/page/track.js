@@ -1,7 +1,7 @@
 // Tracking through a clip: progress as it comes, a Stop, and what to do where it stopped.
 
 import * as api from "./api.js";
-import { say, sayError } from "./dialogs.js";
+import { say, sayError, sentence } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { hasImage } from "./images.js";
 import { retry, showFrame } from "./navigate.js";
@@ -93,7 +93,7 @@ function finish(stopped, cancelled) {
   const wrong = first.kind === "drift" || first.kind === "lost";
   const what = wrong ? " Correct it with a click, then track again." : "";
   (wrong || first.kind === "unreadable" ? sayError : say)(
-    `Tracking of ${who} stopped at frame ${first.frame + 1}: ${first.reason.replace(/\.$/, "")}.${what}${more}`,
+    `Tracking of ${who} stopped at frame ${first.frame + 1}. ${sentence(first.reason.replace(/\.$/, ""))}.${what}${more}`,
   );
 }
 

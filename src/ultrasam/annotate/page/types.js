@@ -10,23 +10,25 @@
 /** @typedef {{id: string, name: string, note: string, available: boolean, why: string|null}} Format */
 /** @typedef {{id: number, place: string, kind: string, objects: number, frames: number, least: number|null, done: boolean}} ScanEntry */
 /** @typedef {{name: string, version: string, model: {id: string, name: string, licence: string}, classes: Class[],
- *   scans: ScanEntry[], formats: Format[]}} Project */
+ *   classesVersion: number, scans: ScanEntry[], formats: Format[]}} Project */
 /** @typedef {{kind: string, box: number[], spacing: Pair|null}} Region */
 /** @typedef {{id: number, label: string, name: string, colour: string|null, version: number}} ScanObject */
-/** @typedef {{object: number, frame: number, origin: Origin, score: number|null, doubt: string}} Mark */
+/** @typedef {{object: number, frame: number, origin: Origin, score: number|null, doubt: string, checked: boolean}} Mark */
 /** @typedef {{id: number, place: string, axis: string|null, axes: string[], frames: number, width: number, height: number,
  *   spacing: Pair|null, regions: Region[], frameTime: number|null, warnings: string[], objects: ScanObject[],
- *   timeline: Mark[], done: boolean, seq: number, undo: number, redo: number}} OpenScan */
+ *   timeline: Mark[], done: boolean, seq: number, undo: number, redo: number, classesVersion: number}} OpenScan */
 /** @typedef {{length: number, start: Pair, end: Pair}} Diameter */
 /** @typedef {{unit: "px"|"mm", area: number, perimeter: number, long_diameter: Diameter, short_diameter: Diameter,
  *   ellipse: {centre: Pair, major: number, minor: number, circumference: number}|null, box: number[], box_size: Pair,
  *   components: number}} Measurements */
 /** @typedef {{box: number[]|null, points: Pair[], labels: number[]}} Prompts */
 /** @typedef {{object: number, frame: number, version: number, mask: Mask, score: number|null, origin: Origin, doubt: string,
- *   prompts: Prompts, measurements: Measurements|null}} Annotation */
+ *   checked: boolean, prompts: Prompts, measurements: Measurements|null}} Annotation */
 /** @typedef {{seq: number, frame: number|null, object: number|null, annotations: Annotation[],
- *   removed: {object: number, frame: number}[], objects: ScanObject[], timeline: Mark[], done: boolean, undo: number,
- *   redo: number, ms: number}} Change */
+ *   removed: {object: number, frame: number}[], objects: ScanObject[]|null, timeline: Mark[]|null, marks?: Mark[],
+ *   done: boolean, undo: number, redo: number, ms: number}} Change
+ * `objects` null: as they were; `timeline` null: `marks` says what is different now, on any frame
+ */
 /** @typedef {{annotations: Annotation[], width: number, height: number, spacing: Pair|null}} FrameAnswer */
 /** @typedef {{kind: "click", x: number, y: number, positive: boolean} | {kind: "box", box: number[]}
  *   | {kind: "calliper", ends: number[][]}} Prompt */
@@ -46,15 +48,17 @@
 /** @typedef {{frame: number, target: Target, x: number, y: number, positive: boolean}} PendingClick */
 /** @typedef {{frame: number, target: Target, mask: Mask, colour: string, key: string}} Preview */
 /** @typedef {{x: number, y: number, px: number, py: number}} Pointer  image pixels and CSS pixels of the canvas */
+/** @typedef {Pick<PointerEvent, "timeStamp"|"altKey"|"button"|"buttons">} Hand  of a mouse, or of the keyboard pointer */
 /**
  * @typedef {object} Tool
  * @property {string} name
  * @property {string} cursor
  * @property {() => string} hint  one sentence for the status line
- * @property {(at: Pointer, event: PointerEvent) => void} [down]
- * @property {(at: Pointer, event: PointerEvent) => void} [move]  while pressed
- * @property {(at: Pointer, event: PointerEvent) => void} [up]
- * @property {(at: Pointer, event: PointerEvent) => void} [hover]  while not pressed
+ * @property {(at: Pointer, event: Hand) => void} [down]
+ * @property {(at: Pointer, event: Hand) => void} [move]  while pressed
+ * @property {(at: Pointer, event: Hand) => void} [up]
+ * @property {(at: Pointer, event: Hand) => void} [hover]  while not pressed
+ * @property {() => boolean} [pressed]  of a tool that is held down while it draws: whether it is now
  * @property {() => void} [leave]
  * @property {(key: string, alt: boolean) => boolean} [key]  Enter, Escape, Backspace; true: used
  * @property {() => void} [cancel]  forget what is half drawn
