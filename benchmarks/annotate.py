@@ -221,7 +221,7 @@ def run_page(args: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "scans"
-        write_scans(folder, 6, 2)
+        write_scans(folder, 20, 2)
         server = Server(folder, args.threads)
         try:
             with sync_playwright() as playwright:
@@ -229,7 +229,7 @@ def run_page(args: argparse.Namespace) -> None:
                 browser = playwright.chromium.launch(**options)
                 page = browser.new_page(viewport={"width": 1280, "height": 720})
                 page.goto(server.url)
-                previews, paints = page_times(page, [f"user{number}.tif" for number in range(6)])
+                previews, paints = page_times(page, [f"user{number}.tif" for number in range(20)])
                 browser.close()
         finally:
             server.stop()

@@ -174,7 +174,7 @@ class Editing:
             if len(self._previews) >= PREVIEWS_KEPT:
                 self._previews.clear()
             self._previews[target.by.client] = key, result
-            sent = sent_annotation(made, 0, opened.scan.spacing_of, result.mask)
+            sent = sent_annotation(made, 0, None, result.mask)
             about = {"seq": 0, "frame": target.frame, "object": target.object, "annotations": [sent]}
             ms = round(1000 * (time.perf_counter() - start), 1)
             return about | {"removed": [], "marks": [], "objects": None, "timeline": None, "ms": ms}

@@ -6,8 +6,10 @@ import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Thread
 from types import FrameType
 
+import numpy as np
 import uvicorn
 
 from ultrasam.annotate.gate import Keys
@@ -76,7 +78,8 @@ def listen(address: Address) -> socket.socket:
 
 def _bound(host: str, port: int) -> socket.socket:
     family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio turns off Nagle's algorithm, which holds answers back for 40 ms.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(place)
@@ -110,6 +113,11 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def _warm_up(model: Model) -> None:
+    """Let the model answer once before anybody waits for it: its files are read at their first use."""
+    model.session(np.zeros((64, 64), np.uint8)).click(32, 32)
+
+
 def serve(project: Project, model: Model, address: Address, started: Callable[[str], None]) -> None:
     """Serve until it is interrupted. `started` gets the address to open once it can be opened."""
     bound = listen(address.checked())
@@ -127,6 +135,7 @@ def serve(project: Project, model: Model, address: Address, started: Callable[[s
     )
     host = next(iter(address.names), address.host) if address.host in EVERYWHERE else address.host
     host = f"[{host}]" if ":" in host else host
+    Thread(target=_warm_up, args=[model], daemon=True).start()
     started(f"http://{host}:{port}/?token={keys.token}")
     try:
         _Server(config, desk.assistant.stop).run(sockets=[bound])

@@ -7,7 +7,8 @@ import { loadFrame } from "./store.js";
 const BYTES = 200e6;
 const AHEAD = 12; // frames in the direction of the last step
 const BEHIND = 4;
-const AT_ONCE = 2; // fetched ahead at the same time: the shown frame and the clicks go first
+const AT_ONCE = 2; // fetched ahead at the same time while a clip plays, else one
+const REST_MS = 250; // the shown frame, its preview and the clicks go first
 
 /** @type {Map<number, ImageBitmap>} */
 const bitmaps = new Map(); // the one used last is last
@@ -19,6 +20,8 @@ let abort = new AbortController();
 let direction = 1;
 let last = 0;
 let ahead = 0;
+/** @type {ReturnType<typeof setTimeout>|undefined} */
+let timer;
 
 /** Forget all bitmaps: another scan or axis. */
 export function forgetImages() {
@@ -53,15 +56,25 @@ export function fetchImages() {
   if (!scan) return;
   if (state.frame !== last) direction = state.frame > last || state.playing ? 1 : -1;
   last = state.frame;
-  void load(state.frame, false).then(fetchAhead);
+  clearTimeout(timer);
+  void load(state.frame, false).then(() => (state.playing ? fetchAhead() : fetchLater()));
+}
+
+function fetchLater() {
+  clearTimeout(timer);
+  timer = setTimeout(fetchAhead, REST_MS);
 }
 
 function fetchAhead() {
   const scan = state.scan;
   if (!scan) return;
+  if (state.waiting && !state.playing) {
+    fetchLater();
+    return;
+  }
   const each = scan.width * scan.height * 4;
   const room = Math.max(1, Math.floor(BYTES / each) - 1);
-  for (let step = 1; step <= Math.min(AHEAD + BEHIND, room) && ahead < AT_ONCE; step++) {
+  for (let step = 1; step <= Math.min(AHEAD + BEHIND, room) && ahead < (state.playing ? AT_ONCE : 1); step++) {
     const frame = step <= AHEAD ? last + step * direction : last - (step - AHEAD) * direction;
     const there = state.playing ? (frame + scan.frames) % scan.frames : frame; // a clip plays round and round
     if (there < 0 || there >= scan.frames || bitmaps.has(there) || loading.has(there) || failed.has(there))
