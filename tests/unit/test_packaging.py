@@ -112,7 +112,10 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> No
         "ultrasam",
         f"ultrasam-{ultrasam.__version__}.dist-info",
     }
-    kinds = {Path(name).suffix for name in names if name.startswith("ultrasam/")}
+    page = {name for name in names if name.startswith("ultrasam/annotate/page/")}
+    assert {Path(name).name for name in page} >= {"index.html", "style.css", "main.js"}
+    assert {Path(name).suffix for name in page} == {".html", ".css", ".js"}
+    kinds = {Path(name).suffix for name in names - page if name.startswith("ultrasam/")}
     assert kinds <= {".py", ".typed", ".yaml", ".json", ".onnx", ".safetensors", ".md"}
     (entry_points,) = [name for name in names if name.endswith("/entry_points.txt")]
     assert "ultrasam = ultrasam.cli.main:main" in wheel.read(entry_points).decode()
