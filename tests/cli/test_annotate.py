@@ -324,3 +324,39 @@ def test_a_file_is_imported_once_by_the_command(folder: Path, tmp_path: Path) ->
     again = ultrasam(*words)
     assert again.returncode == 0 and "was imported before" in again.stderr
     assert len((tmp_path / "out" / "measurements.csv").read_text().splitlines()) == 2
+
+
+def test_an_import_that_was_cut_off_goes_on_and_doubles_nothing(folder: Path, tmp_path: Path) -> None:
+    from ultrasam.annotate.project import open_project
+    from ultrasam.annotate.server import make_desk
+    from ultrasam.annotate.store import By
+    from ultrasam.predict.model import load
+
+    names = ["a.png", "deep/b.png"]
+    coco = {
+        "images": [{"id": n, "file_name": name, "width": 128, "height": 96} for n, name in enumerate(names)],
+        "categories": [{"id": 1, "name": "nerve"}],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1, "bbox": [30, 20, 40, 20]} for n in range(2)
+        ],
+    }
+    content = json.dumps(coco).encode()
+    with open_project(folder) as project:
+        desk = make_desk(project, load(threads=1))
+        numbers = {entry.place: number for number, entry in project.entries.items()}
+        apply = desk.editing.store.apply
+        done = []
+
+        def until_the_first(*args: Any, **kwargs: Any) -> Any:
+            if done:
+                raise KeyboardInterrupt
+            done.append(apply(*args, **kwargs))
+            return done[0]
+
+        desk.editing.store.apply = until_the_first  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            desk.assistant.take(content, By("import"), once="digest")
+        desk.editing.store.apply = apply  # type: ignore[method-assign]
+        desk.assistant.take(content, By("import"), once="digest")
+        assert [len(desk.editing.timeline(numbers[name])) for name in names] == [1, 1]
+        desk.frames.close()

@@ -111,7 +111,7 @@ def test_a_corrected_frame_is_tracked_from_and_kept(
     entries = frames_of(written(out), 1)
     assert sorted(entries) == list(range(8)) and not any(entry["doubt"] for entry in entries.values())
     assert {frame for frame, entry in entries.items() if entry["origin"] != "tracked"} == {2, 5}
-    assert entries[2]["origin"] == "imported"
+    assert entries[2]["origin"] == "prompt" and entries[2]["prompts"]["box"]
     assert entries[2]["segmentation"] == before[2]["segmentation"]
     assert entries[4]["segmentation"] == before[4]["segmentation"]
     assert capsys.readouterr().out.splitlines()[-2] == "object 1: 8 frames from 0 to 7"
@@ -270,3 +270,81 @@ def test_the_bundled_model_on_a_cine(tmp_path: Path) -> None:
     for entry in document["annotations"]:
         x, y, width, height = entry["bbox"]
         assert 150 < x + width / 2 < 200 and 125 < y + height / 2 < 175
+
+
+def test_what_a_person_called_right_is_an_anchor(
+    track: Track, clip: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = {"name": "left", "score": 0.5, "doubt": "look"}
+    file = coco_file(
+        tmp_path / "a.json",
+        {"frame": 1, "object": 4, "origin": "prompt", **kept},
+        {"frame": 3, "object": 4, "origin": "tracked", "checked": True},
+    )
+    track(clip, "--from", file, "--json", "--last", 3)
+    (four,) = json.loads(capsys.readouterr().out)["objects"]
+    assert {"frame": 3, "kind": "anchor", "reason": "met a frame that was corrected by hand"} in four["stops"]
+    entries = frames_of(written(out), 4)
+    assert entries[3]["checked"] is True and entries[3]["origin"] == "tracked"
+    assert {key: entries[1][key] for key in kept} == kept and entries[1]["origin"] == "prompt"
+
+
+def test_names_of_objects_may_be_texts(track: Track, clip: Path, out: Path, tmp_path: Path) -> None:
+    file = coco_file(
+        tmp_path / "a.json",
+        {"frame": 0, "track_id": "LA"},
+        {"frame": 0, "track_id": "LV"},
+        {"frame": 3, "track_id": "LV"},
+        {"frame": 3, "object": 10**30},
+        {"frame": 3, "object": -3},
+    )
+    track(clip, "--from", file, "--first", 0, "--last", 3, "--masks", "labels")
+    document = written(out)
+    by_hand = {
+        number: [f for f, entry in frames_of(document, number).items() if entry["origin"] == "imported"]
+        for number in (1, 2, 3, 4)
+    }
+    assert by_hand == {1: [0], 2: [0, 3], 3: [3], 4: [3]}
+
+
+def test_what_was_tracked_and_is_not_reached_stays(track: Track, clip: Path, out: Path) -> None:
+    track(clip, "--frame", 2, "--box", "30,30,90,90")
+    before = frames_of(written(out), 1)
+    assert {0, 1, 4} <= set(before)
+    again = ("--from", out / "clip_coco.json", "--object", 1, "--frame", 3, "--box", "30,30,92,92")
+    track(clip, *again, "--direction", "forward", "--first", 3, "--last", 4)
+    after = frames_of(written(out), 1)
+    assert set(after) == set(before) | {3}
+    for frame in (0, 1, 2):
+        assert after[frame]["segmentation"] == before[frame]["segmentation"]
+        assert after[frame]["origin"] == before[frame]["origin"]
+
+
+def test_clips_of_the_same_name_are_told_apart_by_their_folders(
+    track: Track, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = coco_file(tmp_path / "a.json", {"frame": 0, "object": 1}, {"frame": 3, "object": 1})
+    content = json.loads(file.read_text())
+    for image, folder in zip(content["images"], ("p1", "p2"), strict=True):
+        image["file_name"] = f"{folder}/{clip.name}"
+    file.write_text(json.dumps(content))
+    assert track(clip, "--from", file) == 2
+    assert "several clips that may be meant" in capsys.readouterr().err
+    (tmp_path / "p2").mkdir()
+    theirs = tmp_path / "p2" / clip.name
+    theirs.write_bytes(clip.read_bytes())
+    track(theirs, "--from", file, "--json", "--last", 4)
+    (one,) = json.loads(capsys.readouterr().out)["objects"]
+    assert one["by_hand"] == [3]
+
+
+@pytest.mark.parametrize("frame", ["3", 1.5, True, -1])
+def test_what_is_no_frame_is_refused(
+    track: Track, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], frame: object
+) -> None:
+    file = coco_file(tmp_path / "a.json", {"frame": 1, "object": 1})
+    content = json.loads(file.read_text())
+    content["images"][0]["frame"] = frame
+    file.write_text(json.dumps(content))
+    assert track(clip, "--from", file) == 2
+    assert "there is no such frame" in capsys.readouterr().err

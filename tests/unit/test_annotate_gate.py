@@ -171,6 +171,9 @@ def test_a_websocket_is_closed(opened: Any) -> None:
         (Address("0.0.0.0", password="short"), "too short"),
         (Address("0.0.0.0", password=PASSWORD), "--name"),
         (Address(port=70000), "from 0 to 65535"),
+        (Address(names=("scanner:80",)), "no host name"),
+        (Address(names=("http://scanner",)), "no host name"),
+        (Address(names=("",)), "no host name"),
     ],
 )
 def test_addresses_of_others_need_a_password(address: Address, words: str) -> None:
@@ -223,3 +226,9 @@ def test_a_login_that_waits_with_its_password_is_counted_too(opened: Any) -> Non
 
     answers = [http.post("/login", content=late(number)).status_code for number in range(30)]
     assert answers == [401] * gate.MAX_ATTEMPTS + [429] * (30 - gate.MAX_ATTEMPTS)
+
+
+def test_the_address_of_the_login_leads_to_the_page(opened: Any) -> None:
+    http, _ = opened(PASSWORD)
+    answer = http.get("/login")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")

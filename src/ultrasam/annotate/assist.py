@@ -219,20 +219,28 @@ class Assistant:
             except UltrasamError as error:
                 yield entry.place, str(error)
 
-    def take(self, content: bytes | str, by: By) -> JSON:
+    def take(self, content: bytes | str, by: By, once: str = "") -> JSON:
         """Take the objects of a COCO file (its bytes or path): masks as they are, of boxes and points the
         mask that the model draws.
 
-        Returns how many `objects` came on how many `images`, and what was `skipped`, each with the reason.
+        With `once`, a name for the file, what was taken of it under that name is not taken again. Returns how
+        many `objects` came on how many `images`, and what was `skipped`, each with the reason.
         """
         places = {entry.place: entry.id for entry in self.project.entries.values()}
         abouts = {place: self.project.about(scan) for place, scan in places.items()}
         axes = {place: about["axis"] for place, about in abouts.items() if about.get("axis")}
 
+        sizes: dict[tuple[str, str | None], tuple[int, int]] = {}
+
         def size_of(place: str, frame: int, axis: str | None) -> tuple[int, int]:
+            # The frames of a scan are alike, and to decode each only for its size takes long.
             opened = self.project.opened(places[place], axis)
-            height, width = self.editing.frames.image(opened, frame).shape[:2]
-            return width, height
+            if frame >= len(opened.scan.frames):
+                raise UltrasamError(f"there is no frame {frame}, it has {len(opened.scan.frames)}")
+            if (place, axis) not in sizes:
+                height, width = self.editing.frames.image(opened, 0).shape[:2]
+                sizes[place, axis] = width, height
+            return sizes[place, axis]
 
         found = read_annotations(content, list(places), size_of, axes)
         self.project.classes.add(found.classes)
@@ -255,7 +263,10 @@ class Assistant:
             every = {o.id: o for o in [*objects, *(o for o, _ in drawn)]}
             made_here = [*annotations, *(annotation for _, annotation in drawn)]
             opened = self.project.opened(places[place], found.axes.get(place))
-            count += self._add(opened, every, made_here, by)
+            job = f"{once}/{opened.entry.id}" if once else by.job
+            if once and self.editing.store.has_arrived(job):
+                continue
+            count += self._add(opened, every, made_here, replace(by, job=job))
             frames |= {(place, annotation.frame) for annotation in made_here}
         return {"objects": count, "images": len(frames), "skipped": skipped}
 

@@ -360,6 +360,7 @@ class Editing:
         return {
             "seq": self.store.event(scan),
             "frame": frame,
+            "axis": self.project.about(scan).get("axis"),
             "object": number,
             "annotations": annotations,
             "removed": removed,

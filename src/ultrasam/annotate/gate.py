@@ -114,6 +114,8 @@ class Gate:
                 await answer.sign_in(self.keys)
             else:
                 await answer.page(401, _ENDED)
+        elif path == "/login" and method == "GET":
+            await answer.lead_to("/")
         elif path == "/login" and method == "POST" and self.keys.password is not None:
             peer = scope.get("client")
             await self._login(receive, answer, peer[0] if peer else "")
@@ -184,7 +186,10 @@ class _Answer:
     async def sign_in(self, keys: Keys) -> None:
         """Give the cookie, and lead to the page without the token in its address."""
         cookie = f"{keys.cookie_name}={keys.cookie}; HttpOnly; SameSite=Strict; Path=/"
-        await self._whole(303, b"", [(b"location", b"/"), (b"set-cookie", cookie.encode())])
+        await self.lead_to("/", (b"set-cookie", cookie.encode()))
+
+    async def lead_to(self, place: str, *headers: tuple[bytes, bytes]) -> None:
+        await self._whole(303, b"", [(b"location", place.encode()), *headers])
 
     async def _whole(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         length = (b"content-length", str(len(body)).encode())

@@ -16,12 +16,11 @@ from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import AnyPath, check_file, reason, shown
 from ultrasam.core.masks import decode_segmentation, encode_rle
 from ultrasam.core.prompts import Prompts, prompts_of
+from ultrasam.io.anchors import frame_number, identity_of
 from ultrasam.io.coco import CocoAnnotation, CocoImage, parse_coco
 from ultrasam.io.prompted import prompts_of_annotation
 from ultrasam.io.volumes import AXES
 
-# How files say which object it is through the frames of a clip, ours first.
-_IDENTITIES = ("object", "track_id", "instance_id")
 _ORIGINS: tuple[str, ...] = get_args(Origin)
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _NAME = "the COCO file"
@@ -124,16 +123,6 @@ class _Matching:
         )
 
 
-def _frame(told: Any) -> int:
-    """The number of a frame as a file says it; 0 where it says none."""
-    if told is None:
-        return 0
-    whole = isinstance(told, int) or (isinstance(told, float) and told.is_integer())
-    if isinstance(told, bool) or not whole or not 0 <= told < 2**31:
-        raise UltrasamError("there is no such frame")
-    return int(told)
-
-
 @dataclass(frozen=True)
 class _Target:
     place: str
@@ -169,7 +158,7 @@ class _Pile:
         told = entry.get("frame")
         frame = 0
         try:
-            frame = _frame(told)
+            frame = frame_number(told)
             place = self.matching.place(image.file_name)
             axis = entry.get("axis")
             axis = axis if axis in AXES else None
@@ -208,7 +197,7 @@ class _Pile:
             self.skipped.append(f"{where}: {str(error).removeprefix(f'annotation {annotation.id}: ')}")
             return
         score = annotation.score if annotation.score is not None and 0 <= annotation.score <= 1 else None
-        self.found.append(_Found(target, label, _identity(entry), mask, prompts, score, entry))
+        self.found.append(_Found(target, label, identity_of(entry), mask, prompts, score, entry))
 
     def numbered(
         self,
@@ -279,14 +268,6 @@ def _own_number(found: _Found) -> int:
     if isinstance(number, int) and not isinstance(number, bool) and 0 < number < 2**31:
         return number
     return 0
-
-
-def _identity(entry: Mapping[str, Any]) -> Hashable:
-    for key in _IDENTITIES:
-        value = entry.get(key)
-        if isinstance(value, (int, str)) and not isinstance(value, bool) and value != "":
-            return key, value
-    return None
 
 
 def _object(number: int, found: _Found) -> AnnotatedObject:

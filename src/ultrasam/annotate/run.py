@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,12 +55,23 @@ class Address:
             raise UltrasamError(f"the password is too short: at least {MIN_PASSWORD} letters")
         if self.port is not None and not 0 <= self.port <= 65535:
             raise UltrasamError(f"--port {self.port}: give a number from 0 to 65535, 0 for a free one")
+        for name in self.names:
+            if not _is_host(name):
+                raise UltrasamError(f"--name {name!r:.60} is no host name or address, without a port")
         if self.host in EVERYWHERE and not self.names:
             raise UltrasamError(
                 f"--host {self.host} listens everywhere: say with --name HOST by which name or address it is "
                 "reached"
             )
         return self
+
+
+def _is_host(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", name) is not None
+    return True
 
 
 def listen(address: Address) -> socket.socket:

@@ -178,7 +178,7 @@ def _take(path: str, project: Project, desk: Desk) -> int:
     if digest in taken:
         remark(f"{shown(path)} was imported before: nothing of it is taken again")
         return 0
-    done = desk.assistant.take(path, By("import"))
+    done = desk.assistant.take(path, By("import"), once=digest)
     project.store.set_setting("imported", [*taken, digest])
     for text in done["skipped"]:
         remark(text)

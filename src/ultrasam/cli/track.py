@@ -35,6 +35,7 @@ from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
     from ultrasam.core.masks import BoolArray
+    from ultrasam.io.anchors import Anchors
     from ultrasam.io.scan import Scan
     from ultrasam.predict.decode import Result
     from ultrasam.predict.frames import Ask
@@ -124,6 +125,7 @@ class _Task:
     labels: dict[int, str]
     numbers: list[int]
     guard: Guard
+    known: Anchors | None = None
 
 
 def run(args: Namespace) -> int:
@@ -194,23 +196,29 @@ def _task_of(args: Namespace) -> _Task:
     for option, bound in (("--first", args.first), ("--last", args.last)):
         if bound is not None and not 0 <= bound < count:
             raise UltrasamError(f"{option} {bound}: give a frame from 0 to {count - 1}")
-    height, width = as_rgb(scan.frames[args.frame]).shape[:2]
-    for ask in asks:
-        ask.check(width, height)
+    known: Anchors | None = None
     masks: dict[int, Mapping[int, BoolArray]] = {}
     labels: dict[int, str] = {}
     if args.anchors:
+        height, width = as_rgb(scan.frames[0]).shape[:2]
         known = read_anchors(args.anchors, Path(args.file), width, height, args.axis)
         masks, labels = dict(known.masks), dict(known.labels)
-    if args.object is not None and args.object not in masks:
-        raise UltrasamError(
-            f"{shown(args.anchors)} has no object {args.object}: use one of {', '.join(map(str, masks))}"
-        )
-    first = max(masks, default=0) + 1
+        beyond = [frame for _, frame in known.kept if frame >= count]
+        if beyond:
+            raise UltrasamError(
+                f"there is no frame {beyond[0]}, where {shown(args.anchors)} has a mask: choose its clip"
+            )
+    height, width = as_rgb(scan.frames[args.frame]).shape[:2]
+    for ask in asks:
+        ask.check(width, height)
+    if args.object is not None and args.object not in labels:
+        there = ", ".join(map(str, sorted(labels)))
+        raise UltrasamError(f"{shown(args.anchors)} has no object {args.object}: use one of {there}")
+    first = max(labels, default=0) + 1
     numbers = [args.object] if args.object is not None else list(range(first, first + len(asks)))
     for number in numbers:
         labels.setdefault(number, "object")
-    return _Task(scan, asks, args.frame % count, masks, labels, numbers, guard)
+    return _Task(scan, asks, args.frame % count, masks, labels, numbers, guard, known)
 
 
 def _by_hand(model: Model, task: _Task) -> dict[int, Result]:
@@ -235,6 +243,14 @@ def _tracks(args: Namespace, model: Model, task: _Task, by_hand: Mapping[int, Re
     for number, result in by_hand.items():
         known = {frame: mask for frame, mask in task.masks.get(number, {}).items() if frame != task.frame}
         anchors[str(number)] = known | {task.frame: result.mask}
+    # What lies outside of the frames that are wanted is kept as it is.
+    low = 0 if args.first is None else args.first
+    high = len(task.scan.frames) - 1 if args.last is None else args.last
+    if any(not low <= frame <= high for known in anchors.values() for frame in known) and args.anchors:
+        anchors = {
+            name: {frame: known[frame] for frame in known if low <= frame <= high}
+            for name, known in anchors.items()
+        }
     return TrackAll(
         model,
         task.scan,
@@ -262,12 +278,17 @@ def _follow(task: _Task, by_hand: Mapping[int, Result], tracks: TrackAll) -> lis
     from ultrasam.core.prompts import Prompts
     from ultrasam.predict.decode import Result
 
+    kept = {} if task.known is None else task.known.kept
+
+    def known_row(number: int, frame: int, mask: BoolArray) -> _Row:
+        drawn = Result(mask, math.nan, np.zeros((0, 0), np.float32), Prompts())
+        return _Row(frame, number, _entry(drawn, task.scan, "imported") | dict(kept[number, frame]))
+
     rows = []
     for number, masks in task.masks.items():
         for frame in masks:
             if number not in by_hand or frame != task.frame:
-                drawn = Result(masks[frame], math.nan, np.zeros((0, 0), np.float32), Prompts())
-                rows.append(_Row(frame, number, _entry(drawn, task.scan, "imported")))
+                rows.append(known_row(number, frame, masks[frame]))
     for number, result in by_hand.items():
         rows.append(_Row(task.frame, number, _entry(result, task.scan, "prompt")))
     status, start = StatusLine(), time.perf_counter()
@@ -279,6 +300,10 @@ def _follow(task: _Task, by_hand: Mapping[int, Result], tracks: TrackAll) -> lis
         speed = done / (time.perf_counter() - start)
         status.write(f"frame {found[0].frame} of {len(task.scan.frames)}, {speed:.1f} frames/s")
     status.write("")
+    # What was tracked before and is not reached now stays.
+    there = {(row.object, row.frame) for row in rows}
+    for number, masks in ({} if task.known is None else task.known.tracked).items():
+        rows += [known_row(number, frame, masks[frame]) for frame in masks if (number, frame) not in there]
     return sorted(rows, key=lambda row: (row.frame, row.object))
 
 
@@ -398,9 +423,10 @@ def _advice(args: Namespace, stop: Stop, written: Path) -> str:
 
     if stop.kind == "unreadable":
         return f"object {stop.name} ended before frame {stop.frame}, which cannot be read: {stop.reason}"
+    axis = "" if args.axis == "z" else f" --axis {args.axis}"
     return (
         f"object {stop.name} stopped on frame {stop.frame}: {stop.reason}; look at it and prompt that frame: "
-        f"--from {shown(written)} --object {stop.name} --frame {stop.frame} --box X0,Y0,X1,Y1"
+        f"--from {shown(written)} --object {stop.name} --frame {stop.frame} --box X0,Y0,X1,Y1{axis}"
     )
 
 
