@@ -224,6 +224,80 @@ def test_a_click_whose_answer_is_lost_is_made_once(folder: Path, desk_of: Any) -
         assert made["prompts"]["labels"] == [1, 0]
 
 
+def objects(desk: Desk) -> int:
+    return int(desk.page.get_by_test_id("object").count())
+
+
+def test_an_older_answer_does_not_hide_a_click(folder: Path, desk_of: Any) -> None:
+    with Server(folder) as server:
+        one, two = desk_of(server), desk_of(server)
+        for desk in (one, two):
+            desk.open("moving.tif")
+            desk.press("p")
+        old: list[Any] = []
+        one.page.route(
+            f"**/api/scans/{one.scan('moving.tif')}",
+            lambda route: route.continue_() if old else old.append((route, route.fetch())),
+        )
+        two.click(90, 96)
+        wait_for(one, old)  # the scan as it is with this object only
+        one.click(30, 170)
+        route, answer = old[0]
+        route.fulfill(response=answer)
+        one.id("toasts").get_by_text("another tab").wait_for()
+        one.ready()
+        assert objects(one) == len(one.annotations("moving.tif")) == 2
+        one.click(20, 20, button="right")  # still the object of the click
+        assert sorted(len(a["prompts"]["labels"]) for a in one.annotations("moving.tif")) == [1, 2]
+
+
+def test_clicks_after_an_undone_one_make_one_object(folder: Path, desk_of: Any) -> None:
+    with Server(folder) as server:
+        desk = desk_of(server)
+        desk.open("moving.tif")
+        desk.press("p")
+        desk.click(90, 96)
+        undone: list[Any] = []
+        asked: list[Any] = []
+        desk.page.route("**/undo", lambda route: undone.append(route))
+        desk.page.route("**/prompt", lambda route: asked.append(route))
+        desk.page.keyboard.press("Control+z")
+        desk.page.mouse.click(*desk.at(90, 96))
+        wait_for(desk, undone)
+        undone[0].continue_()
+        wait_for(desk, asked)  # the object is gone, and what begins it again is under way
+        desk.page.mouse.click(*desk.at(110, 96))
+        asked.pop().continue_()
+        wait_for(desk, asked)
+        asked.pop().continue_()
+        desk.ready()
+        (made,) = desk.annotations("moving.tif")
+        assert made["prompts"]["labels"] == [1, 1] and objects(desk) == 1
+
+
+def test_an_undone_deletion_brings_its_axis_back(tmp_path: Path, desk_of: Any) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    folder = tmp_path / "volumes"
+    folder.mkdir()
+    voxels = np.random.default_rng(0).integers(0, 255, (20, 30, 40)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(folder / "v.nii.gz"))
+    with Server(folder) as server:
+        desk = desk_of(server)
+        desk.open("v.nii.gz")
+        desk.press("p", "ArrowRight")
+        axis = desk.id("axis").input_value()
+        desk.click(15, 10)
+        desk.page.keyboard.press("Shift+Delete")
+        desk.id("confirm-yes").click()
+        desk.ready()
+        desk.id("axis").select_option("y" if axis == "x" else "x")
+        desk.ready()
+        desk.page.get_by_test_id("canvas").focus()
+        desk.press("Control+z")
+        assert desk.id("axis").input_value() == axis and objects(desk) == 1
+        assert desk.id("frame-number").inner_text().startswith("2")
+
+
 def test_after_an_import_a_click_still_has_a_class(folder: Path, tmp_path: Path, desk_of: Any) -> None:
     with Server(folder) as server:
         desk, other = desk_of(server), desk_of(server)

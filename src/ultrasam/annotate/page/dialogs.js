@@ -3,25 +3,37 @@
 import { byId, icon, make } from "./dom.js";
 
 const REMARK_MS = 6000;
-const MOST = 4; // older ones go: they must not cover the image
+const MOST = 2; // older ones go: they must not cover the image
 
 /** With a capital letter, unless it begins with a name that is not written so. @param {string} text */
 export function sentence(text) {
   return /^\p{Ll}+[,:;.!?]?(?=\s|$)/u.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
 }
 
-/** A remark, for a moment. @param {string} text */
-export function say(text) {
-  if (text) toast(sentence(text), false);
+/** A remark, for a moment. @param {string} text @param {string} [about] as of an error */
+export function say(text, about) {
+  if (text) toast(sentence(text), false, about);
 }
 
-/** An error, until it is closed. @param {string} text */
-export function sayError(text) {
-  toast(sentence(text), true);
+/**
+ * An error, until it is closed.
+ * @param {string} text
+ * @param {string} [about]  "files": stays when another scan is opened; "frame N": goes with the next step there
+ */
+export function sayError(text, about) {
+  toast(sentence(text), true, about);
 }
 
-/** @param {string} text @param {boolean} error */
-function toast(text, error) {
+/** Messages about a frame, or all about the scan, say nothing any more. @param {string} [about] */
+export function forgetMessages(about) {
+  for (const box of byId("toasts", HTMLDivElement).querySelectorAll("[data-about]")) {
+    const its = box.getAttribute("data-about");
+    if (about === undefined ? its !== "files" : its === about) box.remove();
+  }
+}
+
+/** @param {string} text @param {boolean} error @param {string} [about] */
+function toast(text, error, about = "scan") {
   const toasts = byId("toasts", HTMLDivElement);
   for (const other of [...toasts.children])
     if (other.querySelector(".text")?.textContent === text) other.remove();
@@ -41,6 +53,7 @@ function toast(text, error) {
     {
       class: error ? "toast error" : "toast",
       role: error ? "alert" : "status",
+      "data-about": about,
       "data-testid": error ? "toast-error" : "toast",
     },
     icon(error ? "warning" : "info"),

@@ -5,10 +5,10 @@
 /** @import {Place} from "./api.js" */
 
 import * as api from "./api.js";
-import { askYesNo, say, sayError } from "./dialogs.js";
+import { askYesNo, forgetMessages, say, sayError } from "./dialogs.js";
 import { bitsOf } from "./layers.js";
 import { combine, encode, isEmpty } from "./masks.js";
-import { showFrame } from "./navigate.js";
+import { openScan, showFrame } from "./navigate.js";
 import { dropGroup, enqueue } from "./queue.js";
 import { annotationOf, classThere, emit, locked, objectOf, state } from "./state.js";
 import { apply, loadFrame, refetch, versionOf } from "./store.js";
@@ -35,6 +35,7 @@ function change(edit) {
   const { id: scan, axis } = state.scan;
   const frame = state.frame;
   const { target } = edit;
+  forgetMessages(`frame ${frame}`);
   const job = api.freshId();
   /** @type {Place|null} */
   let sent = null;
@@ -60,6 +61,11 @@ function change(edit) {
       const answer = await edit.send(sent);
       state.saved = "saved";
       if (!answer) return;
+      if (answer.axis && state.scan?.id === scan && answer.axis !== state.scan.axis) {
+        // The frames that the page has are those of another axis: nothing of the answer fits them.
+        if (state.wanted === scan) void openScan(scan, { axis: answer.axis, frame: answer.frame ?? 0 });
+        return;
+      }
       if (answer.object !== null) born(answer.object);
       state.serverTime = answer.ms;
       edit.settled?.(); // before the answer is drawn, or both would be
@@ -73,7 +79,7 @@ function change(edit) {
       const { arrived } = await api.changes(scan, state.scan?.seq ?? 0, job);
       if (!arrived) return false;
       const before = new Set(state.scan?.objects.map(({ id }) => id));
-      await refetch();
+      await refetch(true);
       // The first new one on this frame: what other tabs began since then came later.
       const object = state.scan?.objects.find(({ id }) => !before.has(id) && annotationOf(frame, id));
       if (object) born(object.id);
@@ -81,13 +87,13 @@ function change(edit) {
       emit("target", "annotations");
       return true;
     },
-    failed(error) {
+    async failed(error) {
       if (!edit.asks) state.saved = "last step not saved";
       if (error instanceof api.ApiError && error.code === "conflict") {
         if (target) dropGroup(target);
         sayError("Changed in another tab; your last step was not applied.");
       } else sayError(error.message);
-      void refetch().catch(() => {}); // the banner tells, and the next poll tries again
+      await refetch(true).catch(() => {}); // the banner tells, and the next poll tries again
     },
     settled: edit.settled ?? (() => {}),
   });
@@ -246,9 +252,8 @@ export function step(way) {
         if (!(error instanceof api.ApiError) || error.code !== "others") throw error;
         const word = way === "undo" ? "Undo" : "Redo";
         const sure = await askYesNo(
-          `The last step was made in another tab. ${word} it anyway?`,
+          `The last step was made in another tab or by another user. ${word} it anyway?`,
           word,
-          error.message,
         );
         return sure ? api.step(at, way, true) : null;
       }

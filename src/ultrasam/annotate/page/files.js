@@ -23,6 +23,7 @@ async function busily(work) {
         : error instanceof Error
           ? error.message
           : String(error),
+      "files",
     );
   } finally {
     filesBusy--;
@@ -39,8 +40,9 @@ async function importFiles(files) {
       if (skipped.length)
         sayError(
           `${what} Left out: ${skipped.slice(0, 3).join("; ")}${skipped.length > 3 ? ` and ${skipped.length - 3} more` : ""}.`,
+          "files",
         );
-      else say(what);
+      else say(what, "files");
       await refetchProject(); // its classes came with the file
       await refetch();
     });
@@ -106,7 +108,7 @@ export async function exportMasks() {
     const link = make("a", { download: name, href: URL.createObjectURL(content) });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    say(`${name} is in your downloads.`);
+    say(`${name} is in your downloads.`, "files");
   });
 }
 
@@ -138,7 +140,7 @@ export function startFiles() {
     const dropped = [...(event.dataTransfer?.files ?? [])];
     const good = dropped.filter(({ name }) => name.toLowerCase().endsWith(".json"));
     if (good.length < dropped.length)
-      sayError("Only COCO files (.json) can be imported here; put scans into the folder that is open.");
+      sayError("Only COCO files (.json) can be imported here; put scans into the folder that is open.", "files");
     void importFiles(good);
   });
 }

@@ -93,6 +93,7 @@ export const KEYS = [
       { keys: ["K"], does: "Play or pause (also a tap on Space)", action: "play" },
       { keys: ["T"], does: "Track forward", action: "track-forward" },
       { keys: ["Shift+T"], does: "Track back", action: "track-back" },
+      { keys: ["Esc"], does: "Stop tracking", action: "track-stop" }, // done by "escape", which comes first
       { keys: ["PageDown"], does: "Next scan", action: "scan-next", repeats: true },
       { keys: ["PageUp"], does: "Previous scan", action: "scan-previous", repeats: true },
       { keys: ["U"], does: "Next uncertain", action: "uncertain" },

@@ -27,8 +27,9 @@ import { clearPreview } from "./preview.js";
 import { startScans } from "./scans.js";
 import { drawScene } from "./scene.js";
 import { emit, keepSettings, on, readSettings, settings, state } from "./state.js";
+import { frameRefused } from "./store.js";
 import { setBrush, sizeBrush } from "./tool-brush.js";
-import { takeTool, tool, TOOLS } from "./tools.js";
+import { lostDrawing, takeTool, tool, TOOLS } from "./tools.js";
 import { startTracking, stopTracking, track } from "./track.js";
 import { canvas, fit, pan, redraw, setPainter, zoom } from "./view.js";
 
@@ -78,6 +79,10 @@ const actions = {
   ...Object.fromEntries(TOOLS.map(({ name }) => [`tool-${name}`, () => takeTool(name)])),
   brush: (key) => sizeBrush(key === "]" ? 1 : -1),
   escape() {
+    if (state.tracking) {
+      void stopTracking();
+      return;
+    }
     const begun = tool().pressed?.();
     tool().cancel?.();
     if (state.playing) togglePlay();
@@ -158,12 +163,12 @@ function showTools() {
 }
 
 function showHint() {
-  const words = state.keyboardPointer ? crosshairHint() : tool().hint();
+  const words = lostDrawing() || (state.keyboardPointer ? crosshairHint() : tool().hint());
   const hint = byId("hint", HTMLElement);
   const now = !state.scan
     ? "Choose a scan at the left."
     : state.tracking
-      ? "Tracking goes on; Stop ends it."
+      ? "Tracking goes on; Stop or Esc ends it."
       : words;
   if (hint.textContent !== now) hint.textContent = now;
 }
@@ -201,7 +206,7 @@ function showSaved() {
 function busy() {
   if (!state.project || state.opening || state.waiting || state.tracking || filesBusy) return true;
   if (!state.scan) return false;
-  return !(hasImage(state.frame) || imageError(state.frame)) || !state.frames.has(state.frame);
+  return !(hasImage(state.frame) || imageError(state.frame)) || !(state.frames.has(state.frame) || frameRefused(state.frame));
 }
 
 /** @type {number|undefined} */

@@ -1,12 +1,12 @@
 // Which scan and which frame is shown.
 
 import * as api from "./api.js";
-import { say, sayError } from "./dialogs.js";
+import { forgetMessages, say, sayError } from "./dialogs.js";
 import { fetchImages, forgetImages } from "./images.js";
 import { resetLevels } from "./levels.js";
 import { whenIdle } from "./queue.js";
 import { emit, state, unsure } from "./state.js";
-import { forgetFrames, loadFrame, matchClasses, refetch } from "./store.js";
+import { forgetFrames, loadFrame, matchClasses, onOtherAxis, refetch } from "./store.js";
 import { fit } from "./view.js";
 
 /**
@@ -26,6 +26,7 @@ export async function openScan(id, { frame = 0, axis = null } = {}) {
   emit("scan", "playing");
   await whenIdle(); // the changes that wait belong to the scan that is open now
   if (state.wanted !== id) return;
+  const before = state.scan?.id;
   try {
     const scan = await api.openScan(id, axis);
     if (state.wanted !== id) return;
@@ -46,6 +47,7 @@ export async function openScan(id, { frame = 0, axis = null } = {}) {
     state.scanError = error instanceof Error ? error.message : String(error);
   }
   state.opening = false;
+  if (before !== id) forgetMessages();
   state.hidden.clear();
   forgetFrames();
   forgetImages();
@@ -55,6 +57,11 @@ export async function openScan(id, { frame = 0, axis = null } = {}) {
   fit();
   showFrame(state.frame);
 }
+
+// A volume without annotations has no axis of its own: another tab, or an undone step, may have given it one.
+onOtherAxis((scan) => {
+  if (!state.opening && state.wanted === scan) void openScan(scan);
+});
 
 const marksHere = () => state.scan?.timeline.filter((mark) => mark.frame === state.frame) ?? [];
 

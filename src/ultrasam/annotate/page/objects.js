@@ -78,8 +78,15 @@ function line(object) {
     swatch(colourOf(object)),
     make(
       "span",
-      { class: "words" },
-      make("span", { class: "name" }, nameOf(object)),
+      { class: "words", title: object.name ? `${object.name}, ${object.label}` : nameOf(object) },
+      object.name
+        ? make("span", { class: "name" }, object.name)
+        : make(
+            "span",
+            { class: "name numbered" },
+            make("span", { class: "label" }, object.label || "object"),
+            make("span", { class: "number" }, ` ${object.id}`),
+          ),
       make("span", { class: "class" }, object.name ? object.label : ""),
     ),
     scoreOf(annotation),
@@ -127,7 +134,7 @@ function drawObjects() {
           swatch(colour),
           make(
             "span",
-            { class: "words" },
+            { class: "words", title: words },
             make("span", { class: "name" }, words),
             make("span", { class: "class" }, "click on the image to begin it"),
           ),

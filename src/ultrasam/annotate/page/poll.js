@@ -18,6 +18,7 @@ const SIGNED_OUT =
   "This run of ultrasam has ended or you are not signed in: open the address that it printed.";
 
 let checking = false;
+let fetching = false; // the scan again: it waits for steps, which may wait for the server, which is found by polling
 
 /** @param {() => Promise<void>} begin loads the project where that has not worked yet */
 export function startPoll(begin) {
@@ -52,6 +53,20 @@ export function startPoll(begin) {
   });
 }
 
+/** @param {import("./types.js").OpenScan} scan */
+async function takeNews(scan) {
+  fetching = true;
+  try {
+    await refetch();
+    if (state.scan?.id === scan.id && state.scan !== scan)
+      say("This scan was changed in another tab; it is up to date again.");
+  } catch {
+    // the banner tells
+  } finally {
+    fetching = false;
+  }
+}
+
 async function check() {
   if (checking) return;
   checking = true;
@@ -63,15 +78,14 @@ async function check() {
       return;
     }
     const { changed, seq, classes } = await api.changes(scan.id, scan.seq);
-    const quiet = !state.waiting && !state.tracking && !state.opening && state.scan === scan;
+    const quiet = !fetching && !state.waiting && !state.tracking && !state.opening && state.scan === scan;
     if (!quiet) return;
     await matchClasses(classes);
     if (!changed) {
       scan.seq = seq; // all until then is this tab's own
       return;
     }
-    await refetch();
-    if (state.scan && state.scan !== scan) say("This scan was changed in another tab; it is up to date again.");
+    void takeNews(scan);
   } catch {
     // the banner tells
   } finally {

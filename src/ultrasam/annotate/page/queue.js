@@ -8,7 +8,7 @@ import { emit, state } from "./state.js";
  * @typedef {object} Job
  * @property {() => Promise<void>} send
  * @property {() => Promise<boolean>} arrived  after a lost connection: did the server apply it all the same?
- * @property {(error: ApiError|Error) => void} failed
+ * @property {(error: ApiError|Error) => Promise<void>} failed  the next change waits until this is done
  * @property {() => void} [settled]  done or failed: what was shown in advance can go
  * @property {object} [group]  jobs that build on each other; a conflict drops those that follow
  */
@@ -49,6 +49,9 @@ export function dropGroup(group) {
   count();
 }
 
+/** Whether changes of a group wait behind the one that is sent now. @param {object} group */
+export const awaited = (group) => jobs.slice(1).some((job) => job.group === group);
+
 async function run() {
   running = true;
   let resent = false;
@@ -61,7 +64,7 @@ async function run() {
         resent = true;
         continue;
       }
-      job.failed(error instanceof Error ? error : new Error(String(error)));
+      await job.failed(error instanceof Error ? error : new Error(String(error)));
     }
     resent = false;
     jobs.splice(jobs.indexOf(job), 1);

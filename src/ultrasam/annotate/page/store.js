@@ -1,19 +1,33 @@
 // The page's copy of what is annotated in the open scan: filled by requests, changed by the server's answers only.
 
-/** @import {Annotation, Change, FrameAnswer, Mark} from "./types.js" */
+/** @import {Annotation, Change, FrameAnswer, Mark, OpenScan} from "./types.js" */
 
 import * as api from "./api.js";
+import { awaited, whenIdle } from "./queue.js";
 import { annotationOf, classThere, emit, objectOf, state } from "./state.js";
 
 let epoch = 0; // counts what makes an answer that is under way stale
 /** @type {Map<number, Promise<void>>} */
 const loading = new Map();
+/** Frames that the server would not give. @type {Set<number>} */
+const refused = new Set();
+/** @type {(scan: number) => void} */
+let turn = () => {};
+
+/** @param {(scan: number) => void} listener is told where the server cuts a volume along another axis now */
+export function onOtherAxis(listener) {
+  turn = listener;
+}
+
+/** Whether the annotations of a frame cannot be had. @param {number} frame */
+export const frameRefused = (frame) => refused.has(frame);
 
 /** Forget all frames: another tab, tracking or an import may have changed any. */
 export function forgetFrames() {
   epoch++;
   state.frames.clear();
   loading.clear();
+  refused.clear();
 }
 
 /**
@@ -43,7 +57,13 @@ async function fetchFrame(frame) {
   if (!scan) return;
   for (;;) {
     const begun = epoch;
-    const answer = await api.frameOf(scan.id, frame, scan.axis);
+    let answer;
+    try {
+      answer = await api.frameOf(scan.id, frame, scan.axis);
+    } catch (error) {
+      if (state.scan === scan) refuse(scan, frame, error);
+      return;
+    }
     if (state.scan !== scan) return;
     if (begun !== epoch) continue; // something changed meanwhile: this answer may be older
     keep(frame, answer.annotations);
@@ -52,17 +72,34 @@ async function fetchFrame(frame) {
   }
 }
 
+/** @param {OpenScan} scan @param {number} frame @param {unknown} error */
+function refuse(scan, frame, error) {
+  if (error instanceof api.ApiError && error.unreached) throw error; // asked again when the server answers
+  refused.add(frame);
+  emit("annotations");
+  if (!isOtherAxis(error)) throw error;
+  turn(scan.id);
+}
+
+/** @param {unknown} error */
+const isOtherAxis = (error) => error instanceof api.ApiError && error.code === "axis";
+
 /** @param {number} frame @param {Annotation[]} annotations */
 function keep(frame, annotations) {
+  refused.delete(frame);
   state.frames.set(frame, new Map(annotations.map((annotation) => [annotation.object, annotation])));
 }
 
-/** Fetch the scan and this frame again, after a conflict or a change in another tab. */
-export async function refetch() {
+/**
+ * Fetch the scan and this frame again, after a conflict or a change in another tab. An answer from before this tab's
+ * own steps would undo them on the page: it is asked for again.
+ * @param {boolean} [inTurn]  asked for by the step that is sent now; else all that wait go first
+ */
+export async function refetch(inTurn = false) {
   const before = state.scan;
   if (!before) return;
-  const scan = await api.openScan(before.id, before.axis);
-  if (state.scan !== before) return;
+  const scan = await fetchScan(before, inTurn);
+  if (!scan || state.scan !== before) return;
   state.scan = scan;
   forgetFrames();
   forgetLostTarget();
@@ -70,6 +107,23 @@ export async function refetch() {
   await matchClasses(scan.classesVersion);
   updateEntry();
   emit("scan", "annotations", "target");
+}
+
+/** @param {OpenScan} before @param {boolean} inTurn @returns {Promise<OpenScan|null>} null: another one is open */
+async function fetchScan(before, inTurn) {
+  for (;;) {
+    if (!inTurn) await whenIdle();
+    if (state.scan !== before) return null;
+    const begun = epoch;
+    try {
+      const scan = await api.openScan(before.id, before.axis);
+      if (begun === epoch && (inTurn || !state.waiting)) return scan;
+    } catch (error) {
+      if (!isOtherAxis(error)) throw error;
+      turn(before.id);
+      return null;
+    }
+  }
 }
 
 /** Fetch the project again, with its classes: an import or another tab may have changed them. */
@@ -157,7 +211,10 @@ export function applyTracked(frame, annotations) {
 
 function forgetLostTarget() {
   const { id, label } = state.target;
-  if (id !== null && !objectOf(id)) state.target = { id: null, label: state.label ?? label };
+  if (id === null || objectOf(id)) return;
+  // Steps that wait begin the object again: what is clicked next belongs to it too.
+  if (awaited(state.target)) state.target.id = null;
+  else state.target = { id: null, label: state.label ?? label };
 }
 
 /** The line of this scan in the list says what the server would say. */

@@ -97,6 +97,7 @@ const brush = (name, adding, hint) => ({
     redraw();
   },
   pressed: () => bits !== null,
+  begun: () => (bits ? "The stroke" : ""),
   cancel: forget,
   draw() {
     if (bits && pixels) {

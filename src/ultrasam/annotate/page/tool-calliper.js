@@ -93,6 +93,7 @@ export const calliperTool = {
     reset();
     return true;
   },
+  begun: () => (ends.length ? "The calliper" : ""),
   cancel: reset,
   draw() {
     const points = loose && ends.length % 2 ? [...ends, loose] : ends;

@@ -81,6 +81,7 @@ export const polygonTool = {
     redraw();
     return true;
   },
+  begun: () => (corners.length ? "The polygon" : ""),
   cancel: reset,
   draw() {
     if (!corners.length) return;

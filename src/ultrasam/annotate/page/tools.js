@@ -25,11 +25,28 @@ let current = clickTool;
 
 export const tool = () => current;
 
+let lost = "";
+const LOST_MS = 6000;
+/** @type {ReturnType<typeof setTimeout>|undefined} */
+let timer;
+
+/** For a moment: what was half drawn when the frame changed. */
+export const lostDrawing = () => lost;
+
+/** @param {string} words */
+function tellLost(words) {
+  clearTimeout(timer);
+  lost = words;
+  emit("tool");
+  if (words) timer = setTimeout(() => tellLost(""), LOST_MS);
+}
+
 /** @param {string} name */
 export function takeTool(name) {
   const next = TOOLS.find((one) => one.name === name);
   if (!next) return;
   current.cancel?.();
+  lost = "";
   current = next;
   state.tool = name;
   canvas.style.cursor = next.cursor;
@@ -40,8 +57,10 @@ export function takeTool(name) {
 let [frame, target, scan] = [state.frame, state.target, state.scan?.id];
 on(["frame", "target", "scan"], () => {
   if (frame === state.frame && target === state.target && scan === state.scan?.id) return;
+  const what = frame === state.frame ? "" : (current.begun?.() ?? "");
   [frame, target, scan] = [state.frame, state.target, state.scan?.id];
   current.cancel?.();
+  if (what) tellLost(`${what} that you had begun is gone, because the frame changed.`);
 });
 
 addOverlay(() => {

@@ -38,6 +38,7 @@ export async function track(direction) {
   emit("tracking", "playing");
   const start = state.frame;
   let shown = start;
+  let last = start;
   /** @type {import("./types.js").Stopped[]|null} */
   let stopped = null;
   try {
@@ -57,6 +58,7 @@ export async function track(direction) {
         return;
       }
       applyTracked(line.frame, line.annotations);
+      last = line.frame;
       if (state.tracking) state.tracking.frames++;
       // Follow it for as long as the user does not look elsewhere.
       if (state.frame === shown && hasImage(line.frame)) showFrame((shown = line.frame));
@@ -72,15 +74,19 @@ export async function track(direction) {
   state.tracking = null;
   emit("tracking");
   if (!stopped) retry();
-  else finish(stopped, cancelled);
+  else finish(stopped, cancelled, state.frame === shown ? last : state.frame);
 }
 
-/** @param {import("./types.js").Stopped[]} stopped @param {boolean} cancelled */
-function finish(stopped, cancelled) {
-  const early = stopped.filter(({ kind }) => kind !== "end");
-  const first = early[0];
+/**
+ * @param {import("./types.js").Stopped[]} stopped
+ * @param {boolean} cancelled
+ * @param {number} look the frame to show where nothing needs a look: the bitmap of the last one may have come late
+ */
+function finish(stopped, cancelled, look) {
+  const early = stopped.filter(({ kind }) => kind !== "end" && kind !== "anchor"); // those two are as planned
+  const first = early[0] ?? stopped.find(({ kind }) => kind === "anchor");
   if (!first || cancelled) {
-    showFrame(state.frame);
+    showFrame(look);
     say(
       cancelled ? "Tracking was stopped; what it had finished is kept." : "Tracked to the end of the clip.",
     );
@@ -94,12 +100,13 @@ function finish(stopped, cancelled) {
   const what = wrong ? " Correct it with a click, then track again." : "";
   (wrong || first.kind === "unreadable" ? sayError : say)(
     `Tracking of ${who} stopped at frame ${first.frame + 1}. ${sentence(first.reason.replace(/\.$/, ""))}.${what}${more}`,
+    `frame ${first.frame}`,
   );
 }
 
 export async function stopTracking() {
   const { tracking, scan } = state;
-  if (!tracking || !scan) return;
+  if (!tracking || !scan || tracking.stopping) return;
   tracking.stopping = true;
   emit("tracking");
   const mine = abort;

@@ -26,8 +26,9 @@
  *   checked: boolean, prompts: Prompts, measurements: Measurements|null}} Annotation */
 /** @typedef {{seq: number, frame: number|null, object: number|null, annotations: Annotation[],
  *   removed: {object: number, frame: number}[], objects: ScanObject[]|null, timeline: Mark[]|null, marks?: Mark[],
- *   done: boolean, undo: number, redo: number, ms: number}} Change
- * `objects` null: as they were; `timeline` null: `marks` says what is different now, on any frame
+ *   axis?: string|null, done: boolean, undo: number, redo: number, ms: number}} Change
+ * `objects` null: as they were; `timeline` null: `marks` says what is different now, on any frame;
+ * `axis`: along which the scan is annotated now
  */
 /** @typedef {{annotations: Annotation[], width: number, height: number, spacing: Pair|null}} FrameAnswer */
 /** @typedef {{kind: "click", x: number, y: number, positive: boolean} | {kind: "box", box: number[]}
@@ -59,6 +60,7 @@
  * @property {(at: Pointer, event: Hand) => void} [up]
  * @property {(at: Pointer, event: Hand) => void} [hover]  while not pressed
  * @property {() => boolean} [pressed]  of a tool that is held down while it draws: whether it is now
+ * @property {() => string} [begun]  what is half drawn, in words; "" where nothing is
  * @property {() => void} [leave]
  * @property {(key: string, alt: boolean) => boolean} [key]  Enter, Escape, Backspace; true: used
  * @property {() => void} [cancel]  forget what is half drawn
