@@ -352,3 +352,9 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     }
     with pytest.raises(UltrasamError, match="pip install 'ultrasam\\[data\\]'"):
         exported("nifti", tmp_path, project(tmp_path))
+
+
+def test_the_command_names_the_formats_that_there_are() -> None:
+    from ultrasam.cli.annotate import FORMATS
+
+    assert tuple(found.id for found in formats()) == FORMATS

@@ -199,7 +199,7 @@ def test_a_scan_that_is_gone_keeps_undo_working(tmp_path: Path, tiny_model: ultr
         tab, _ = two_tabs(project, tiny_model)
         scan = tab.scan("a.png")
         made = tab.click(scan, 0, 40, 60)
-        project._opened.clear()
+        project._opened._kept.clear()
         (tmp_path / "scans" / "a.png").unlink()
         assert tab.call("POST", f"/api/scans/{scan}/undo", {})["removed"] == [
             {"object": made["object"], "frame": 0}

@@ -29,6 +29,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
+def scan_of(store: Store, place: str) -> int:
+    return store.scans([place])[place]
+
+
 def value(number: int) -> Value:
     return Value({"number": number}, {"short": number}, bytes([number % 256]))
 
@@ -44,7 +48,7 @@ def content(store: Store, scan: int) -> dict[str, int]:
 
 
 def test_a_value_comes_back_whole(store: Store) -> None:
-    scan = store.scan("a/b.png")
+    scan = scan_of(store, "a/b.png")
     put(store, scan, "mask/1/0", 7)
     stored = store.get(scan, "mask/1/0")
     assert stored is not None
@@ -55,8 +59,8 @@ def test_a_value_comes_back_whole(store: Store) -> None:
 
 
 def test_scans_keep_their_numbers_and_are_apart(store: Store, tmp_path: Path) -> None:
-    first, second = store.scan("a.png"), store.scan("b.png")
-    assert first != second and store.scan("a.png") == first
+    first, second = scan_of(store, "a.png"), scan_of(store, "b.png")
+    assert first != second and scan_of(store, "a.png") == first
     put(store, first, "k", 1)
     assert store.get(second, "k") is None and store.undo(second, ME) is None
     assert [store.next_number(first), store.next_number(first), store.next_number(second)] == [1, 2, 1]
@@ -80,7 +84,7 @@ def test_undo_and_redo_are_those_of_a_list_of_states(
 ) -> None:
     path = tmp_path_factory.mktemp("store") / "store.sqlite"
     store = Store(path)
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     states: list[dict[str, int]] = [{}]
     place = 0
     for kind, what in steps:
@@ -111,7 +115,7 @@ def test_undo_and_redo_are_those_of_a_list_of_states(
 
 
 def test_a_step_based_on_something_old_changes_nothing(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     put(store, scan, "a", 1)
     seen = store.get(scan, "a")
     assert seen is not None
@@ -125,7 +129,7 @@ def test_a_step_based_on_something_old_changes_nothing(store: Store) -> None:
 
 
 def test_a_step_of_somebody_else_is_only_undone_on_purpose(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     put(store, scan, "a", 1, "them")
     with pytest.raises(OthersChange):
         store.undo(scan, By("me"), frozenset({"them"}))
@@ -135,7 +139,7 @@ def test_a_step_of_somebody_else_is_only_undone_on_purpose(store: Store) -> None
 
 
 def test_who_else_changed_a_scan(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     put(store, scan, "a", 1, "me")
     seen = store.event(scan)
     put(store, scan, "a", 2, "me")
@@ -152,7 +156,7 @@ def run_step(store: Store, scan: int, key: str, number: int, run: str = "run", b
 
 
 def test_the_steps_of_a_run_are_undone_as_one(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     put(store, scan, "1", 0)
     run_step(store, scan, "1", 1)
     run_step(store, scan, "2", 2)
@@ -168,7 +172,7 @@ def test_the_steps_of_a_run_are_undone_as_one(store: Store) -> None:
 
 
 def test_steps_that_come_between_those_of_a_run_are_undone_in_their_turn(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     run_step(store, scan, "1", 1)
     put(store, scan, "50", 7)  # somebody draws on a frame that the run has not reached
     put(store, scan, "50", None)
@@ -185,7 +189,7 @@ def test_steps_that_come_between_those_of_a_run_are_undone_in_their_turn(store: 
 
 
 def test_going_on_with_a_run_ends_what_could_be_redone(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     run_step(store, scan, "1", 1)
     put(store, scan, "2", 2)
     store.undo(scan, ME)
@@ -197,7 +201,7 @@ def test_going_on_with_a_run_ends_what_could_be_redone(store: Store) -> None:
 
 
 def test_a_step_on_what_was_deleted_is_a_conflict(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     put(store, scan, "object", 1)
     store.apply(scan, ME, {"mask": Edit(None, value(2))}, requires=["object"])
     put(store, scan, "object", None)
@@ -207,7 +211,7 @@ def test_a_step_on_what_was_deleted_is_a_conflict(store: Store) -> None:
 
 
 def test_a_step_that_was_made_is_known_by_its_name(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     store.apply(scan, By("a", "job-1"), {"k": Edit(None, value(1))})
     assert store.has_arrived("job-1") and not store.has_arrived("job-2")
     put(store, scan, "j", 1)
@@ -215,7 +219,7 @@ def test_a_step_that_was_made_is_known_by_its_name(store: Store) -> None:
 
 
 def test_numbers_are_given_once(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     assert [store.next_number(scan, 3), store.next_number(scan)] == [1, 4]
 
 
@@ -246,7 +250,7 @@ def test_a_store_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_nothing_that_was_kept(store: Store) -> None:
-    scan = store.scan("scan")
+    scan = scan_of(store, "scan")
     put(store, scan, "a", 1)
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count = {pages}")
@@ -265,7 +269,7 @@ def test_kill_9_loses_at_most_the_step_under_way(tmp_path: Path) -> None:
         from pathlib import Path
         from ultrasam.annotate.store import By, Edit, Store, Value
         store = Store(Path(sys.argv[1]))
-        scan = store.scan("scan")
+        scan = store.scans(["scan"])["scan"]
         for number in range(10_000):
             store.apply(scan, By("a"), {f"k{number}": Edit(None, Value({"number": number}, {}))})
             print(number, flush=True)
@@ -286,7 +290,7 @@ def test_kill_9_loses_at_most_the_step_under_way(tmp_path: Path) -> None:
     child.wait(30)
     child.stdout.close()
     store = Store(path)
-    kept = content(store, store.scan("scan"))
+    kept = content(store, scan_of(store, "scan"))
     assert told >= 40 and len(kept) in (told + 1, told + 2)
     assert kept == {f"k{number}": number for number in range(len(kept))}
     assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

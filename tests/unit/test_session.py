@@ -237,3 +237,15 @@ def test_the_chosen_frame_of_a_clip_is_opened(tiny_model: ultrasam.Model, tmp_pa
 def test_other_arrays_are_refused(tiny_model: ultrasam.Model, array: np.ndarray[Any, Any]) -> None:
     with pytest.raises(ultrasam.UltrasamError):
         tiny_model.session(array)
+
+
+def test_prompts_given_at_once_are_those_given_one_by_one(session: Session) -> None:
+    prompts = Prompts(((40, 60), (50, 70)), (True, False), (20, 20, 100, 100))
+    result = session.give(prompts)
+    session.object("other")
+    session.box(20, 20, 100, 100)
+    session.click(40, 60)
+    expected = session.click(50, 70, positive=False)
+    assert result.prompts == expected.prompts == prompts and (result.logits == expected.logits).all()
+    session.object("none")
+    assert session.give(Prompts()).empty

@@ -10,14 +10,13 @@ from threading import Event
 from typing import Any
 
 from ultrasam.annotate.document import BY_HAND, AnnotatedObject, Annotation
-from ultrasam.annotate.editing import JSON, Editing, Target, annotation_of_result, give_all
+from ultrasam.annotate.editing import JSON, Editing, Target, annotation_of_result
 from ultrasam.annotate.imports import read_annotations
 from ultrasam.annotate.project import Opened
 from ultrasam.annotate.store import By, Conflict, Edit, NotKept
 from ultrasam.annotate.values import (
     annotation_of,
     mask_key,
-    object_key,
     place_of,
     sent_annotation,
     value_of,
@@ -116,9 +115,8 @@ class Assistant:
         run = _Run(request, secrets.token_hex(8), versions)
         stop = self._running[scan, client] = Event()
         frames = 0
-        steps = iter(tracker)
         try:
-            for tracked in steps:
+            for tracked in tracker:
                 self.editing.alive(client)
                 sent = self._keep(run, tracked)
                 if not sent or stop.is_set():
@@ -164,16 +162,11 @@ class Assistant:
             key = mask_key(number, found.frame)
             edit = Edit(run.versions.get((number, found.frame)), value_of(made, found.result.logits))
             focus = {"frame": run.request.frame, "object": number}
-            requires = [object_key(number)]
             try:
-                applied = self.editing.store.apply(
-                    scan, by, {key: edit}, focus, requires=requires, run=run.name
-                )
+                self.editing.step(scan, by, {key: edit}, focus, run.name)
             except Conflict:
                 run.lost[number] = found.frame
-                self.editing.forget(scan)
                 continue
-            self.editing.refresh(scan, applied)
             version, _ = self.editing.marks(scan).get(key, (0, {}))
             sent.append(sent_annotation(made, version, None, found.result.mask))
         return sent
@@ -185,11 +178,7 @@ class Assistant:
         opened = self.project.opened(target.scan, target.axis)
         image = editing.frames.image(opened, target.frame)
         still = replace(opened.scan, frames=[image])
-        there = [
-            annotation.mask
-            for annotation in self.project.annotated(target.scan).annotations
-            if annotation.frame == target.frame
-        ]
+        there = [annotation.mask for _, annotation in editing.on_frame(target.scan, target.frame)]
         edits: dict[str, Edit] = {}
         for result in editing.frames.model.automatic(still):
             if any((mask & result.mask).sum() > 0.5 * result.area for mask in there):
@@ -227,7 +216,7 @@ class Assistant:
         many `objects` came on how many `images`, and what was `skipped`, each with the reason.
         """
         places = {entry.place: entry.id for entry in self.project.entries.values()}
-        abouts = {place: self.project.about(scan) for place, scan in places.items()}
+        abouts = {place: self.editing.about(scan) for place, scan in places.items()}
         axes = {place: about["axis"] for place, about in abouts.items() if about.get("axis")}
 
         sizes: dict[tuple[str, str | None], tuple[int, int]] = {}
@@ -252,7 +241,9 @@ class Assistant:
                 opened = self.project.opened(places[ask.place], found.axes.get(ask.place))
                 prompted = self.editing.frames.prompted(opened, ask.frame)
                 with prompted.lock:
-                    result = give_all(prompted.session, ask.prompts)
+                    prompted.session.object("object")
+                    prompted.session.reset()
+                    result = prompted.session.give(ask.prompts)
                 made = annotation_of_result(result, ask.object.id, ask.frame, "auto")
                 asked.setdefault(ask.place, []).append((ask.object, made))
             except UltrasamError as error:

@@ -69,10 +69,3 @@ class AnnotatedScan:
     objects: tuple[AnnotatedObject, ...] = ()
     annotations: tuple[Annotation, ...] = field(default=(), repr=False)
     done: bool = False
-
-    def by_frame(self) -> dict[int, list[Annotation]]:
-        """The annotations of each frame that has some, frames in order."""
-        frames: dict[int, list[Annotation]] = {}
-        for annotation in self.annotations:
-            frames.setdefault(annotation.frame, []).append(annotation)
-        return frames

@@ -31,7 +31,7 @@ from ultrasam.annotate.values import (
 )
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.masks import encode_rle
-from ultrasam.core.prompts import Point, Prompts
+from ultrasam.core.prompts import Point
 from ultrasam.predict.decode import Result
 from ultrasam.predict.session import Session
 
@@ -121,25 +121,31 @@ class Editing:
         ]
         return sorted(found, key=lambda entry: int(entry["id"]))
 
+    def about(self, scan: int) -> JSON:
+        """What is kept of a scan as a whole: `axis`, `done`."""
+        _, about = self.marks(scan).get(SCAN, (0, {}))
+        return about
+
     def done(self, scan: int) -> bool:
         """Whether a scan is ticked as finished."""
-        _, summary = self.marks(scan).get(SCAN, (0, {}))
-        return bool(summary.get("done"))
+        return bool(self.about(scan).get("done"))
 
-    def annotations(self, scan: int, frame: int, opened: Opened) -> list[JSON]:
-        """The annotations of one frame as the page gets them, in the order of the objects."""
+    def on_frame(self, scan: int, frame: int) -> list[tuple[int, Annotation]]:
+        """The annotations of one frame with their versions, in the order of the objects."""
         keys = sorted(
             (place[0], key) for key in self.marks(scan) if (place := place_of(key)) and place[1] == frame
         )
-        shape = self.frames.image(opened, frame).shape[:2]
         found = ((key, self.store.get(scan, key)) for _, key in keys)
+        return [(stored.version, annotation_of(key, stored)) for key, stored in found if stored is not None]
+
+    def annotations(self, scan: int, frame: int, opened: Opened) -> list[JSON]:
+        """The annotations of one frame as the page gets them, in the order of the objects."""
+        shape = self.frames.image(opened, frame).shape[:2]
         sent = []
-        for key, stored in found:
-            if stored is not None:
-                annotation = annotation_of(key, stored)
-                if tuple(annotation.rle["size"]) != shape:
-                    annotation = replace(annotation, doubt=_other_file(annotation))
-                sent.append(sent_annotation(annotation, stored.version, opened.scan.spacing_of))
+        for version, annotation in self.on_frame(scan, frame):
+            if tuple(annotation.rle["size"]) != shape:
+                annotation = replace(annotation, doubt=_other_file(annotation))
+            sent.append(sent_annotation(annotation, version, opened.scan.spacing_of))
         return sent
 
     def alive(self, client: str) -> None:
@@ -223,12 +229,10 @@ class Editing:
             for key, (version, _) in marks.items()
             if key == object_key(number) or key.startswith(mine)
         }
-        about = self.store.get(scan, SCAN)
         objects = [key for key in marks if key.startswith("object/")]
-        if about is not None and about.value.get("axis") and len(objects) == 1:
+        if self.about(scan).get("axis") and len(objects) == 1:
             # Without objects a volume may be cut along another axis.
-            kept = {name: value for name, value in about.value.items() if name != "axis"}
-            edits[SCAN] = Edit(about.version, Value(kept, about.summary))
+            edits[SCAN] = self._about_edit(scan, axis=None)
         return self.apply(Target(scan, -1, number, None, by), edits, start)
 
     def change_object(self, target: Target, changes: Mapping[str, Any]) -> JSON:
@@ -247,12 +251,8 @@ class Editing:
     def set_done(self, scan: int, done: bool, by: By) -> JSON:
         """Tick a scan as finished, or not."""
         start = time.perf_counter()
-        self.project.entry(scan)
-        stored = self.store.get(scan, SCAN)
-        about = {} if stored is None else dict(stored.value)
-        value = Value(about | {"done": done}, {"done": done})
-        edit = Edit(None if stored is None else stored.version, value)
-        return self.apply(Target(scan, -1, None, None, by), {SCAN: edit}, start)
+        edits = {SCAN: self._about_edit(scan, done=done)}
+        return self.apply(Target(scan, -1, None, None, by), edits, start)
 
     def undo(self, scan: int, by: By, force: bool = False) -> JSON:
         """Take back the last step of a scan. Raises OthersChange if it is another tab's, unless forced."""
@@ -302,26 +302,41 @@ class Editing:
 
     def _begin(self, opened: Opened, found: AnnotatedObject, kind: int) -> dict[str, Edit]:
         edits = {object_key(found.id): Edit(None, object_value(found, kind))}
-        about = self.store.get(opened.entry.id, SCAN)
-        if opened.axis and (about is None or not about.value.get("axis")):
-            kept = {} if about is None else dict(about.value)
-            value = Value(kept | {"axis": opened.axis}, {"done": bool(kept.get("done"))})
-            edits[SCAN] = Edit(None if about is None else about.version, value)
+        scan = opened.entry.id
+        if opened.axis and not self.about(scan).get("axis"):
+            edits[SCAN] = self._about_edit(scan, axis=opened.axis)
         return edits
+
+    def _about_edit(self, scan: int, **changes: Any) -> Edit:
+        """The edit that changes what is kept of a scan as a whole; None takes a value away."""
+        version, kept = self.marks(scan).get(SCAN, (None, {}))
+        about = {name: value for name, value in {**kept, **changes}.items() if value is not None}
+        return Edit(version, Value(about, about))
 
     def apply(self, target: Target, edits: Mapping[str, Edit], start: float) -> JSON:
         """Make a step of edits; the answer to the page."""
         focus = {"frame": target.frame if target.frame >= 0 else None, "object": target.object}
+        self.step(target.scan, target.by, edits, focus)
+        return self.answer(target.scan, focus["frame"], target.object, start, edits)
+
+    def step(
+        self,
+        scan: int,
+        by: By,
+        edits: Mapping[str, Edit],
+        focus: Mapping[str, Any],
+        run: str | None = None,
+    ) -> None:
+        """Keep a step of edits, as `Store.apply`, and bring what is remembered of the scan up to date."""
         # A step on a mask needs its object, which another tab may be deleting.
         owners = {object_key(place[0]) for key in edits if (place := place_of(key)) is not None}
         requires = [owner for owner in owners if owner not in edits]
         try:
-            applied = self.store.apply(target.scan, target.by, edits, focus, requires=requires)
+            applied = self.store.apply(scan, by, edits, focus, requires=requires, run=run)
         except Conflict:
-            self.forget(target.scan)
+            self.forget(scan)
             raise
-        self.refresh(target.scan, applied)
-        return self.answer(target.scan, focus["frame"], target.object, start, applied.keys)
+        self.refresh(scan, applied)
 
     def refresh(self, scan: int, applied: Applied) -> None:
         """Bring what is remembered of a scan up to date after a step."""
@@ -360,7 +375,7 @@ class Editing:
         return {
             "seq": self.store.event(scan),
             "frame": frame,
-            "axis": self.project.about(scan).get("axis"),
+            "axis": self.about(scan).get("axis"),
             "object": number,
             "annotations": annotations,
             "removed": removed,
@@ -435,14 +450,3 @@ def annotation_of_result(result: Result, number: int, frame: int, origin: Any, d
     """What the model answered, as an annotation."""
     score = score_of(result.score)
     return Annotation(number, frame, encode_rle(result.mask), score, origin, doubt, prompts=result.prompts)
-
-
-def give_all(session: Session, prompts: Prompts) -> Result:
-    """Give all prompts of a new object to a session, the box first."""
-    session.object("object")
-    result = session.reset()
-    if prompts.box is not None:
-        result = session.box(*prompts.box)
-    for (x, y), positive in zip(prompts.points, prompts.positive, strict=True):
-        result = session.click(x, y, positive)
-    return result

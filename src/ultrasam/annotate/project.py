@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from ultrasam.annotate.classes import Classes
 from ultrasam.annotate.document import AnnotatedScan
+from ultrasam.annotate.recent import Recent
 from ultrasam.annotate.store import Store, Stored
 from ultrasam.annotate.values import SCAN, annotation_of, object_of, place_of
 from ultrasam.core.errors import UltrasamError, UltrasamWarning
@@ -70,8 +69,7 @@ class Project:
     entries: Mapping[int, Entry]
     store: Store
     problems: tuple[str, ...] = ()
-    _opened: OrderedDict[tuple[int, str], Opened] = field(default_factory=OrderedDict, repr=False)
-    _lock: Lock = field(default_factory=Lock, repr=False)
+    _opened: Recent[Opened] = field(default_factory=lambda: Recent(OPENED_AT_ONCE, lambda _: 1), repr=False)
 
     def entry(self, scan: int) -> Entry:
         """A scan by its number. Raises Gone if the folder has no such scan."""
@@ -94,11 +92,9 @@ class Project:
                 "objects"
             )
         axis = (kept or axis or "z") if volume else ""
-        key = scan, axis
-        with self._lock:
-            if key in self._opened:
-                self._opened.move_to_end(key)
-                return self._opened[key]
+        return self._opened.get((scan, axis), lambda: self._read(entry, axis))
+
+    def _read(self, entry: Entry, axis: str) -> Opened:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UltrasamWarning)
             try:
@@ -107,12 +103,7 @@ class Project:
                 raise entry.told(error) from error
         ours = [warning for warning in caught if issubclass(warning.category, UltrasamWarning)]
         remarks = tuple(str(entry.told(warning.message)) for warning in ours)
-        opened = Opened(entry, found, axis, remarks)
-        with self._lock:
-            self._opened[key] = opened
-            while len(self._opened) > OPENED_AT_ONCE:
-                self._opened.popitem(last=False)
-        return opened
+        return Opened(entry, found, axis, remarks)
 
     def about(self, scan: int) -> Mapping[str, Any]:
         """What is kept of a scan as a whole: `axis`, `done`."""

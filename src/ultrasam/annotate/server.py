@@ -377,8 +377,6 @@ def export_to(desk: Desk, format: str, scans: list[int], folder: Path, options: 
     out.mkdir()
     annotated, names = desk.project.to_export(scans)
     done = export(format, annotated, out, options, names, model_entry(desk.frames.model))
-    if not done.files:
-        raise UltrasamError("; ".join(done.remarks)[:500] or "nothing could be exported")
     if len(done.files) == 1 and not done.remarks:
         return done.files[0]
     path = folder / f"{desk.project.name}-{format}.zip"

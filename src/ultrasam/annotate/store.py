@@ -138,10 +138,6 @@ class Store:
 
     # Scans.
 
-    def scan(self, place: str) -> int:
-        """The number of the scan with this path in the project, given at the first time."""
-        return self.scans([place])[place]
-
     def scans(self, places: list[str]) -> dict[str, int]:
         """The number of each scan, by its path in the project."""
         with self._reading():

@@ -35,7 +35,7 @@ from ultrasam.core.errors import UltrasamError
 
 if TYPE_CHECKING:
     from ultrasam.core.masks import BoolArray
-    from ultrasam.io.anchors import Anchors
+    from ultrasam.io.anchors import Anchors, LazyMasks
     from ultrasam.io.scan import Scan
     from ultrasam.predict.decode import Result
     from ultrasam.predict.frames import Ask
@@ -50,8 +50,6 @@ COLUMNS = (
 )
 # What a person should look at; the other stops are as wanted.
 _PROBLEMS = ("drift", "lost", "unreadable")
-# A spreadsheet would run a text that begins so.
-_FORMULA = ("=", "+", "-", "@")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -121,7 +119,7 @@ class _Task:
     scan: Scan
     asks: list[Ask]
     frame: int
-    masks: dict[int, Mapping[int, BoolArray]]
+    masks: dict[int, LazyMasks]
     labels: dict[int, str]
     numbers: list[int]
     guard: Guard
@@ -197,7 +195,7 @@ def _task_of(args: Namespace) -> _Task:
         if bound is not None and not 0 <= bound < count:
             raise UltrasamError(f"{option} {bound}: give a frame from 0 to {count - 1}")
     known: Anchors | None = None
-    masks: dict[int, Mapping[int, BoolArray]] = {}
+    masks: dict[int, LazyMasks] = {}
     labels: dict[int, str] = {}
     if args.anchors:
         height, width = as_rgb(scan.frames[0]).shape[:2]
@@ -237,20 +235,17 @@ def _by_hand(model: Model, task: _Task) -> dict[int, Result]:
 
 
 def _tracks(args: Namespace, model: Model, task: _Task, by_hand: Mapping[int, Result]) -> TrackAll:
+    from ultrasam.io.anchors import LazyMasks
     from ultrasam.predict.tracking import TrackAll
 
     anchors = {str(number): masks for number, masks in task.masks.items()}
     for number, result in by_hand.items():
-        known = {frame: mask for frame, mask in task.masks.get(number, {}).items() if frame != task.frame}
-        anchors[str(number)] = known | {task.frame: result.mask}
-    # What lies outside of the frames that are wanted is kept as it is.
-    low = 0 if args.first is None else args.first
-    high = len(task.scan.frames) - 1 if args.last is None else args.last
-    if any(not low <= frame <= high for known in anchors.values() for frame in known) and args.anchors:
-        anchors = {
-            name: {frame: known[frame] for frame in known if low <= frame <= high}
-            for name, known in anchors.items()
-        }
+        known = task.masks.get(number) or LazyMasks({}, *result.mask.shape)
+        anchors[str(number)] = known.with_mask(task.frame, result.mask)
+    if args.anchors:  # what lies outside of the frames that are wanted is kept as it is
+        first = 0 if args.first is None else args.first
+        last = len(task.scan.frames) - 1 if args.last is None else args.last
+        anchors = {name: known.within(first, last) for name, known in anchors.items()}
     return TrackAll(
         model,
         task.scan,
@@ -352,6 +347,8 @@ def _document(args: Namespace, model: Model, task: _Task, rows: list[_Row]) -> d
 
 
 def _table(rows: list[_Row], labels: Mapping[int, str]) -> str:
+    from ultrasam.io.cells import safe_cell
+
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
@@ -359,7 +356,7 @@ def _table(rows: list[_Row], labels: Mapping[int, str]) -> str:
         cells = {
             "frame": row.frame,
             "object": row.object,
-            "class": labels[row.object],
+            "class": safe_cell(labels[row.object]),
             "origin": row.entry["origin"],
             "score": row.entry.get("score", ""),
             "doubt": row.entry["doubt"],
@@ -368,8 +365,6 @@ def _table(rows: list[_Row], labels: Mapping[int, str]) -> str:
         if measured is not None:
             cells |= {key: measured[key] for key in ("unit", "area", "perimeter", "components")}
             cells |= {key: measured[key]["length"] for key in ("long_diameter", "short_diameter")}
-        name = cells["class"]
-        cells["class"] = f"'{name}" if name.lstrip().startswith(_FORMULA) else name
         writer.writerow(cells)
     return text.getvalue()
 

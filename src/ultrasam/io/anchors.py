@@ -11,8 +11,9 @@ from typing import Any
 
 from ultrasam.core.errors import UltrasamError
 from ultrasam.core.files import AnyPath, shown
-from ultrasam.core.masks import BoolArray, decode_segmentation
+from ultrasam.core.masks import BoolArray, decode_segmentation, encode_rle
 from ultrasam.io.coco import read_coco
+from ultrasam.io.volumes import AXES
 
 # What may number an object through the frames, the first that is there: ours first.
 _IDENTITIES = ("object", "track_id", "instance_id")
@@ -37,6 +38,15 @@ class LazyMasks(Mapping[int, BoolArray]):
     def __len__(self) -> int:
         return len(self._segmentations)
 
+    def with_mask(self, frame: int, mask: BoolArray) -> LazyMasks:
+        """The same with `mask` (H, W) bool on a frame."""
+        return LazyMasks({**self._segmentations, frame: encode_rle(mask)}, *self._shape)
+
+    def within(self, first: int, last: int) -> LazyMasks:
+        """Those on the frames from `first` to `last`, both counted."""
+        kept = {frame: one for frame, one in self._segmentations.items() if first <= frame <= last}
+        return LazyMasks(kept, *self._shape)
+
 
 @dataclass(frozen=True)
 class Anchors:
@@ -46,9 +56,9 @@ class Anchors:
     each of them what else the file says of it, of the keys in `KEPT`.
     """
 
-    masks: Mapping[int, Mapping[int, BoolArray]]
+    masks: Mapping[int, LazyMasks]
     labels: Mapping[int, str]
-    tracked: Mapping[int, Mapping[int, BoolArray]] = field(default_factory=dict)
+    tracked: Mapping[int, LazyMasks] = field(default_factory=dict)
     kept: Mapping[tuple[int, int], Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -127,7 +137,7 @@ def _images_of(images: Sequence[Mapping[str, Any]], path: AnyPath, scan: Path) -
 
 
 def _check(image: Mapping[str, Any], path: AnyPath, width: int, height: int, axis: str) -> None:
-    if image.get("axis") in ("x", "y", "z") and image["axis"] != axis:
+    if image.get("axis") in AXES and image["axis"] != axis:
         raise UltrasamError(
             f"the masks in {shown(path)} lie along axis {image['axis']}: add --axis {image['axis']}"
         )

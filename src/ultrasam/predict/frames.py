@@ -94,10 +94,7 @@ def segment_frame(
         session.object(f"object-{number}")
         if ask.calliper is not None:
             session.calliper(*ask.calliper)
-        if ask.prompts.box is not None:
-            session.box(*ask.prompts.box)
-        for (x, y), positive in zip(ask.prompts.points, ask.prompts.positive, strict=True):
-            session.click(x, y, positive)
+        session.give(ask.prompts)
     return list(session.results.values())
 
 

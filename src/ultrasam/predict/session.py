@@ -88,6 +88,14 @@ class Session:
         assert new.box is not None
         return self._ask(self._prompts.with_box(new.box).with_click(*new.points[0]))
 
+    def give(self, prompts: Prompts) -> Result:
+        """All these prompts one after the other, the box first; without any the latest result."""
+        if prompts.box is not None:
+            self.box(*prompts.box)
+        for (x, y), positive in zip(prompts.points, prompts.positive, strict=True):
+            self.click(x, y, positive)
+        return self.result
+
     def mask(self, prior: NDArray[Any]) -> Result:
         """A prior mask: bool (H, W) of the frame, or float logits (4h, 4w) such as `Result.logits`.
 

@@ -9,6 +9,7 @@ from typing import Any
 from ultrasam.annotate.document import AnnotatedObject, AnnotatedScan, Annotation
 from ultrasam.annotate.exports.base import Work, label_of, objects_of
 from ultrasam.core.masks import box_of
+from ultrasam.io.cells import safe_cell
 from ultrasam.io.scan import Scan
 from ultrasam.measure.measurements import measure_mask
 
@@ -20,9 +21,6 @@ COLUMNS = (
     *("box_x0", "box_y0", "box_x1", "box_y1", "box_width", "box_height", "components"),
 )
 """Lengths are in `unit`, the area in its square, the corners of the box always in pixels."""
-
-# A spreadsheet takes a text that begins so for a formula and runs it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write_table(work: Work) -> None:
@@ -37,15 +35,10 @@ def write_table(work: Work) -> None:
         opened, objects = work.opened(scan), objects_of(scan)
         for annotation in work.present(scan):
             cells = _row(scan, objects[annotation.object], opened, annotation)
-            writer.writerow({key: safe(value) for key, value in cells.items()})
+            writer.writerow({key: safe_cell(value) for key, value in cells.items()})
             rows += 1
     if rows:
         work.stage.write(NAME, text.getvalue().encode(errors="backslashreplace"))
-
-
-def safe(value: Any) -> Any:
-    """A cell that no spreadsheet runs as a formula: a text that looks like one gets a leading apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA) else value
 
 
 def _row(
